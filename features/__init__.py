@@ -1,0 +1,1 @@
+"""What the data mean, and how time becomes windows."""

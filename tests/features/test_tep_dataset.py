@@ -1,0 +1,255 @@
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars.testing
+import pytest
+
+from features.datasets.tep import (
+    RUNS_FILE,
+    SAMPLE_FILES,
+    SAMPLE_PERIOD,
+    Kind,
+    Run,
+    dataset_folder,
+    generate,
+    load_runs,
+    load_samples,
+)
+
+Floats = npt.NDArray[np.float64]
+Samples = dict[Kind, pl.DataFrame]
+KINDS: tuple[Kind, ...] = ("train", "held_out", "fault")
+HOURS = {"train": 72, "held_out": 24, "fault": 24}
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    return {kind: load_samples(kind) for kind in KINDS}
+
+
+def samples_of(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("time") > run.start, pl.col("time") <= run.end)
+
+
+def test_files_take_at_most_eight_megabytes() -> None:
+    files = [*SAMPLE_FILES.values(), RUNS_FILE]
+    assert sum((dataset_folder() / name).stat().st_size for name in files) <= 8_000_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_have_utc_time_and_the_same_53_channels(kind: Kind, samples: Samples) -> None:
+    frame = samples[kind]
+    assert frame.columns == samples["train"].columns
+    assert frame.width == 1 + 53
+    assert frame.schema["time"] == pl.Datetime("us", "UTC")
+    assert set(frame.drop("time").dtypes) == {pl.Float64}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_times_are_sorted_and_unique_and_no_value_is_missing(kind: Kind, samples: Samples) -> None:
+    frame = samples[kind]
+    assert frame["time"].is_sorted()
+    assert frame["time"].is_unique().all()
+    assert frame.null_count().sum_horizontal().item() == 0
+    assert np.isfinite(frame.drop("time").to_numpy()).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_have_five_significant_digits(kind: Kind, samples: Samples) -> None:
+    values = samples[kind].drop("time")
+    polars.testing.assert_frame_equal(
+        values, values.select(pl.all().round_sig_figs(5)), check_exact=True
+    )
+
+
+def test_there_are_20_training_6_held_out_and_20_fault_runs_in_order_of_time() -> None:
+    runs = load_runs()
+    assert Counter(run.kind for run in runs) == {"train": 20, "held_out": 6, "fault": 20}
+    assert [run.disturbance for run in runs if run.kind == "fault"] == list(range(1, 21))
+    assert all(earlier.end < later.start for earlier, later in pairwise(runs))
+    assert len({run.run for run in runs}) == 40
+
+
+def test_every_run_has_random_numbers_of_its_own() -> None:
+    assert len({run.seed for run in load_runs()}) == 40
+
+
+@pytest.mark.parametrize("run", load_runs(), ids=lambda run: run.run)
+def test_run_is_sampled_every_three_minutes_from_midnight_to_its_end(
+    run: Run, samples: Samples
+) -> None:
+    times = samples_of(run, samples[run.kind])["time"]
+    assert run.start.tzinfo is not None
+    assert run.start.time() == datetime.min.time()
+    assert times[0] == run.start + SAMPLE_PERIOD
+    assert times[-1] == run.end
+    assert set(times.diff().drop_nulls()) == {SAMPLE_PERIOD}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_sample_lies_outside_the_runs(kind: Kind, samples: Samples) -> None:
+    inside = [samples_of(run, samples[kind]).height for run in load_runs() if run.kind == kind]
+    assert sum(inside) == samples[kind].height
+
+
+@pytest.mark.parametrize("run", load_runs(), ids=lambda run: run.run)
+def test_run_lasts_as_planned_unless_the_plant_shut_down(run: Run) -> None:
+    planned = timedelta(hours=HOURS[run.kind])
+    if run.shutdown_at is None:
+        assert run.end - run.start == planned
+    else:
+        assert run.end < run.shutdown_at <= run.end + SAMPLE_PERIOD
+        assert run.shutdown_at < run.start + planned
+
+
+@pytest.mark.parametrize("run", load_runs(), ids=lambda run: run.run)
+def test_only_fault_runs_have_a_disturbance_and_it_begins_eight_hours_in(run: Run) -> None:
+    if run.kind == "fault":
+        assert run.onset == run.start + timedelta(hours=8)
+        assert run.onset < run.end
+        assert run.description
+    else:
+        assert (run.onset, run.disturbance, run.description) == (None, None, "")
+        assert run.shutdown_at is None
+
+
+def test_missing_data_set_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no runs\.csv; make the data set"):
+        load_runs(tmp_path)
+
+
+def test_written_data_set_is_read_back_unchanged(tmp_path: Path) -> None:
+    runs = tuple(next(run for run in load_runs() if run.kind == kind) for kind in KINDS)
+    frames = {run.kind: samples_of(run, load_samples(run.kind)) for run in runs}
+    names = frames["train"].columns[1:]
+    results = [(run, frames[run.kind].select(names).to_numpy()) for run in runs]
+    generate.write_dataset(results, names, tmp_path)
+    assert load_runs(tmp_path) == runs
+    for kind, frame in frames.items():
+        polars.testing.assert_frame_equal(load_samples(kind, tmp_path), frame, check_exact=True)
+
+
+class CountingPlant:
+    """Stands in for the simulator: measures its own step number, shuts down when told."""
+
+    def __init__(self, *, shutdown_step: int = 10**9) -> None:
+        self.shutdown_step = shutdown_step
+        self.step = 0
+        self.time = 0.0
+        self.disturbed_steps: list[int] = []
+
+    def reset(self, *, mode: str, seed: float) -> tuple[Floats, dict[str, object]]:
+        return np.zeros(1), {"mode": mode, "seed": seed}
+
+    def advance(
+        self, action: Floats, *, control_interval: float, disturbances: Floats
+    ) -> SimpleNamespace:
+        self.step += 1
+        self.time += control_interval
+        if disturbances[3]:
+            self.disturbed_steps.append(self.step)
+        return SimpleNamespace(
+            measurements=np.array([float(self.step)]),
+            implemented_action=action,
+            shutdown_status={"terminated": self.step == self.shutdown_step},
+        )
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> CountingPlant:
+    plant = CountingPlant()
+    controller = SimpleNamespace(
+        reset=lambda *_, **__: None, compute_action=lambda seen, **_: (seen + 0.5, None)
+    )
+    disturbances = [SimpleNamespace(description=f"disturbance {n}") for n in range(1, 29)]
+    simulator = SimpleNamespace(
+        TennesseeEastmanProcess=lambda: plant,
+        RickerMultiLoopController=lambda: controller,
+        TEP_SCHEMA=SimpleNamespace(disturbances=disturbances),
+    )
+    monkeypatch.setattr(generate, "load_simulator", lambda: simulator)
+    return plant
+
+
+START = datetime(2026, 5, 7, tzinfo=UTC)
+SHORT = Run(
+    run="idv_04",
+    kind="fault",
+    seed=8,
+    start=START,
+    end=START + 3 * SAMPLE_PERIOD,
+    disturbance=4,
+    onset=START + 2 * SAMPLE_PERIOD,
+)
+
+
+@pytest.mark.usefixtures("plant")
+def test_sample_is_the_end_of_every_hundredth_step_with_the_action_in_force() -> None:
+    run, values = generate.simulate_run(SHORT, warm_up=timedelta(0))
+    assert run == SHORT
+    np.testing.assert_array_equal(values, [[100.0, 99.5], [200.0, 199.5], [300.0, 299.5]])
+
+
+@pytest.mark.usefixtures("plant")
+def test_warm_up_comes_before_the_first_sample_and_is_not_recorded() -> None:
+    run, values = generate.simulate_run(SHORT, warm_up=2 * SAMPLE_PERIOD)
+    assert run == SHORT
+    assert values[:, 0].tolist() == [300.0, 400.0, 500.0]
+
+
+def test_disturbance_is_active_from_the_onset_on(plant: CountingPlant) -> None:
+    generate.simulate_run(SHORT, warm_up=timedelta(0))
+    assert plant.disturbed_steps == list(range(201, 301))
+
+
+@pytest.mark.parametrize(("step", "kept"), [(250, 2), (200, 1), (201, 2)])
+def test_shutdown_ends_the_run_with_the_last_whole_sample(
+    plant: CountingPlant, step: int, kept: int
+) -> None:
+    plant.shutdown_step = step
+    run, values = generate.simulate_run(SHORT, warm_up=timedelta(0))
+    assert len(values) == kept
+    assert run.end == START + kept * SAMPLE_PERIOD
+    assert run.shutdown_at == START + step * timedelta(seconds=1.8)
+
+
+@pytest.mark.usefixtures("plant")
+def test_plan_agrees_with_the_runs_that_come_with_the_package() -> None:
+    planned = generate.plan_runs(seed=1)
+    for run, made in zip(planned, load_runs(), strict=True):
+        assert made == replace(
+            run, end=made.end, shutdown_at=made.shutdown_at, description=made.description
+        )
+
+
+def test_seeds_keep_the_longest_cycle_of_the_random_numbers() -> None:
+    seeds = {
+        generate.make_kernel_seed(base, campaign, number)
+        for base in range(1, 4)
+        for campaign in range(3)
+        for number in range(1, 21)
+    }
+    assert len(seeds) == 180
+    assert all(seed % 16 == 8 and 0 < seed < 2**32 for seed in seeds)
+
+
+def test_missing_simulator_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tep_studio", None)
+    with pytest.raises(generate.SimulatorMissingError, match=r"faultwatch\[simulator\]"):
+        generate.load_simulator()
+
+
+def test_simulator_makes_the_first_hour_of_the_package_data_again(samples: Samples) -> None:
+    pytest.importorskip("tep_studio", reason="the extra 'simulator' is not installed")
+    first = load_runs()[0]
+    run = replace(first, end=first.start + timedelta(hours=1))
+    again = generate.make_samples(*generate.simulate_run(run), samples["train"].columns[1:])
+    polars.testing.assert_frame_equal(again, samples["train"].head(20), check_exact=True)
