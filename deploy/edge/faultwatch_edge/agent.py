@@ -1,0 +1,264 @@
+"""The agent: samples in, messages out. Grid, window, detector, event, alarm, in that order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faultwatch_edge.alarm import Advanced, Alarm, AlarmState, acknowledge, advance, decide
+from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.detector import GATE_OPEN, Detector
+from faultwatch_edge.events import EventLog
+from faultwatch_edge.grid import Cell, Grid, Row
+from faultwatch_edge.message import Evidence, Message, MessageWriter
+from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds
+from faultwatch_edge.window import Window, WindowBuffer
+
+LARGEST_VALUE = 1e30
+"""Values beyond this are no measurement, and their squares do not fit the graph's float32."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What an agent has seen and done so far."""
+
+    samples: int = 0
+    cells: int = 0
+    windows_scored: int = 0
+    windows_not_scored: int = 0
+    late: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    alarms_raised: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One window, for whoever wants to compare; None where it was not scored."""
+
+    end_us: int
+    score: float | None
+    anomalous: bool | None
+    gate: bool | None
+    """None = too few channels to ask the detector."""
+    state: AlarmState
+    """Of the alarm, after this window."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ended:
+    """A window that ended, and whether it has enough channels to be scored."""
+
+    end_us: int
+    window: Window
+    is_usable: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Verdict:
+    """What the detector says about one window."""
+
+    anomalous: bool | None
+    is_open: bool
+    sensor_status: Sequence[int]
+    evidence: Evidence
+
+
+class Agent:
+    """Watches one asset with one bundle.
+
+    Feed it samples in about the order in which they were measured; each call returns the messages
+    that it caused, in order.
+
+    Args:
+        bundle: a bundle from ``read_bundle``; ``check_golden(agent.detector, bundle)`` proves it.
+        batch: windows of a sequence scored together. 1 scores each as it comes; more is quicker for
+            a replay, and says the same, only later.
+        is_historical: marks the messages as those of a replay.
+        on_score: called with every window, in order.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        batch: int = 1,
+        is_historical: bool = False,
+        on_score: Callable[[ScoreRow], None] | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        window = manifest.window
+        self.detector = Detector.from_bundle(bundle)
+        self.counts = Counts()
+        self._manifest = manifest
+        self._batch = batch
+        self._on_score = on_score
+        self._writer = MessageWriter(manifest, bundle.sha256, is_historical=is_historical)
+        self._grid = Grid(manifest.channels, window)
+        self._buffer = WindowBuffer(
+            length=window.length, hop=window.hop, channel_count=len(manifest.channels)
+        )
+        self._on_delay_us = microseconds(manifest.alarm.on_delay_s)
+        self._off_delay_us = microseconds(manifest.alarm.off_delay_s)
+        self._waiting: list[_Ended] = []
+        self._alarm = Alarm()
+        self._evidence: Evidence | None = None
+        self._events = EventLog(self._writer, manifest.channel_names)
+
+    def process(
+        self,
+        time_us: int,
+        values: Sequence[float] | Row,
+        *,
+        line: int | None = None,
+        raw: str = "",
+    ) -> list[Message]:
+        """Take one sample.
+
+        Args:
+            time_us: when it was measured, microseconds since the epoch.
+            values: one for each channel in the manifest's order, NaN = missing.
+            line: where the sample stood in its source, for a message that refuses it.
+            raw: how it stood there.
+        """
+        row = np.asarray(values, dtype=np.float64)
+        reason = self._why_unusable(time_us, row)
+        if reason is not None:
+            return self.reject(reason, line=line, raw=raw)
+        is_late = self._grid.is_late(time_us)
+        cells = self._grid.add(time_us, row)
+        self.counts.late, self.counts.duplicates = self._grid.late, self._grid.duplicates
+        if is_late:
+            lateness_s = self._manifest.window.allowed_lateness_s
+            reason = f"late: its cell has closed (allowed_lateness_s is {lateness_s:g})"
+            return [*self._score_waiting(), self._writer.rejected(reason, line=line, raw=raw)]
+        self.counts.samples += 1
+        messages = [message for cell in cells for message in self._take(cell)]
+        return messages + self._score_waiting(at_least=self._batch)
+
+    def reject(self, reason: str, *, line: int | None = None, raw: str = "") -> list[Message]:
+        """Say that something in the source could not be used."""
+        self.counts.rejected += 1
+        return [*self._score_waiting(), self._writer.rejected(reason, line=line, raw=raw)]
+
+    def acknowledge(self, at_us: int) -> list[Message]:
+        """An operator has seen the alarm."""
+        return self._score_waiting() + self._move(acknowledge(self._alarm, at_us=at_us))
+
+    def finish(self) -> list[Message]:
+        """Close the open cells and score what waits; nothing more will come."""
+        messages = [message for cell in self._grid.flush() for message in self._take(cell)]
+        return messages + self._score_waiting()
+
+    def _why_unusable(self, time_us: int, row: Row) -> str | None:
+        channels = self._manifest.channels
+        if row.shape != (len(channels),):
+            return f"has values of shape {row.shape}, expected one for each of {len(channels)}"
+        if not EARLIEST_US <= time_us < LATEST_US:
+            return "time is out of range, expected one in the years 1900 to 8999"
+        beyond = np.flatnonzero(np.abs(row) > LARGEST_VALUE)
+        if len(beyond):
+            channel = channels[beyond[0]]
+            return f"channel '{channel.name}' is {row[beyond[0]]:g}, expected a finite number"
+        return None
+
+    def _take(self, cell: Cell) -> list[Message]:
+        self.counts.cells += 1
+        messages = self._cut(cell.end_us) if cell.starts_sequence else []
+        window = self._buffer.push(cell)
+        if window is not None:
+            present = int((~np.isnan(window)).any(axis=1).sum())
+            is_usable = present >= self._manifest.window.min_channels
+            self._waiting.append(_Ended(cell.end_us, window, is_usable))
+        return messages
+
+    def _cut(self, at_us: int) -> list[Message]:
+        """Start a sequence: what waits belongs to the one before."""
+        messages = self._score_waiting()
+        self.detector.reset()
+        return messages + self._advance(None, at_us)
+
+    def _score_waiting(self, at_least: int = 1) -> list[Message]:
+        if len(self._waiting) < at_least:
+            return []
+        waiting, self._waiting = self._waiting, []
+        verdicts = iter(self._verdicts([ended.window for ended in waiting if ended.is_usable]))
+        messages: list[Message] = []
+        for ended in waiting:
+            if ended.is_usable:
+                messages += self._judge(ended.end_us, next(verdicts))
+            else:
+                messages += self._pass_over(ended.end_us)
+        return messages
+
+    def _verdicts(self, windows: Sequence[Window]) -> list[_Verdict]:
+        if not windows:
+            return []
+        scores = self.detector.score(np.stack(windows))
+        threshold = self._manifest.threshold.score
+        decisions = decide(scores.score, threshold, scored=scores.scored)
+        return [
+            _Verdict(
+                anomalous=anomalous,
+                is_open=bool(scores.gate[index] >= GATE_OPEN),
+                sensor_status=scores.sensor_status[index].tolist(),
+                evidence=Evidence(
+                    score=float(scores.score[index]),
+                    contribution=scores.contribution[index],
+                    observed=windows[index][:, -1],
+                    expected=scores.reconstruction[index, :, -1],
+                ),
+            )
+            for index, anomalous in enumerate(decisions)
+        ]
+
+    def _pass_over(self, at_us: int) -> list[Message]:
+        """A window with too few channels: no score."""
+        self.counts.windows_not_scored += 1
+        fewest = self._manifest.window.min_channels
+        what = f"Not scored, fewer than {fewest} channels have values"
+        messages = self._events.data_quality(what, at_us, is_poor=True)
+        messages += self._advance(None, at_us)
+        self._report(ScoreRow(at_us, None, None, None, self._alarm.state))
+        return messages
+
+    def _judge(self, at_us: int, verdict: _Verdict) -> list[Message]:
+        """A window that the detector has seen."""
+        self._evidence = verdict.evidence
+        anomalous, is_open = verdict.anomalous, verdict.is_open
+        is_blind = is_open and anomalous is None
+        what = "Not scored, the detector gave no number" if is_blind else "Has data again"
+        messages = self._events.data_quality(what, at_us, is_poor=is_blind)
+        messages += self._events.sensors(verdict.sensor_status, at_us)
+        if anomalous is None:
+            self.counts.windows_not_scored += 1
+            number = None
+        else:
+            self.counts.windows_scored += 1
+            number = verdict.evidence.score
+            messages += self._events.anomaly(verdict.evidence, at_us, anomalous=anomalous)
+        messages += self._advance(anomalous, at_us)
+        self._report(ScoreRow(at_us, number, anomalous, is_open, self._alarm.state))
+        return messages
+
+    def _advance(self, anomalous: bool | None, at_us: int) -> list[Message]:  # noqa: FBT001
+        return self._move(
+            advance(
+                self._alarm,
+                anomalous=anomalous,
+                at_us=at_us,
+                on_delay_us=self._on_delay_us,
+                off_delay_us=self._off_delay_us,
+            )
+        )
+
+    def _move(self, advanced: Advanced) -> list[Message]:
+        self._alarm, transitions = advanced
+        self.counts.alarms_raised += sum(
+            changed.state is AlarmState.UNACKNOWLEDGED for changed in transitions
+        )
+        return [self._writer.alarm(changed, self._evidence) for changed in transitions]
+
+    def _report(self, row: ScoreRow) -> None:
+        if self._on_score is not None:
+            self._on_score(row)

@@ -1,0 +1,28 @@
+"""What can go wrong beside the machine; each error's text says what to do.
+
+EdgeError
+├── BundleError   a bundle is refused
+├── TrustError    a key cannot be used, or no key is trusted
+├── SourceError   an input cannot be used at all (a single bad line is a message, no error)
+└── SinkError     an output cannot be written
+"""
+
+
+class EdgeError(Exception):
+    """Any error of this package that a person can act on."""
+
+
+class BundleError(EdgeError):
+    """A bundle is refused: the text says what was found, what was expected and what to do."""
+
+
+class TrustError(EdgeError):
+    """A key file cannot be used, or no trusted key was found."""
+
+
+class SourceError(EdgeError):
+    """An input cannot be used at all."""
+
+
+class SinkError(EdgeError):
+    """An output cannot be opened or written."""

@@ -1,0 +1,220 @@
+"""What the agent says: one JSON object for each transition, event and refused line.
+
+Every object has ``schema`` and ``kind`` (``alarm`` | ``event`` | ``rejected``). ``alarm_id`` and
+``sequence`` together name a transition once and for all, also when it is replayed.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faultwatch_edge.alarm import AlarmState, Transition, alarm_id
+from faultwatch_edge.manifest import Manifest
+from faultwatch_edge.times import to_iso
+
+Message = dict[str, object]
+Condition = Literal["asset_anomaly", "data_quality", "sensor_fault"]
+
+SCHEMA: Final = 1
+LONGEST_TEXT: Final = 120
+LONGEST_RAW: Final = 2000
+MOST_CONTRIBUTORS: Final = 5
+GOOD: Final = 0
+FAILURE: Final = 1
+FUNCTION_CHECK: Final = 2
+OUT_OF_SPECIFICATION: Final = 3
+MAINTENANCE_REQUIRED: Final = 4
+NE107: Final[Mapping[int, str]] = {
+    GOOD: "good",
+    FAILURE: "failure",
+    FUNCTION_CHECK: "function_check",
+    OUT_OF_SPECIFICATION: "out_of_specification",
+    MAINTENANCE_REQUIRED: "maintenance_required",
+}
+_DIGITS: Final = 6
+_LEAST_PLACE: Final = 30
+_WHAT: Final[Mapping[AlarmState, str]] = {
+    AlarmState.NORMAL: "Back to normal",
+    AlarmState.UNACKNOWLEDGED: "Differs from normal running",
+    AlarmState.ACKNOWLEDGED: "Acknowledged",
+    AlarmState.RTN_UNACKNOWLEDGED: "Back to normal, not acknowledged",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What was known of the asset at the window that a message is about."""
+
+    score: float
+    contribution: NDArray[np.float32]
+    """(channel,)"""
+    observed: NDArray[np.float32]
+    """(channel,); the window's last cell, engineering units."""
+    expected: NDArray[np.float32]
+    """(channel,); its reconstruction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """The beginning or the end of an event, which nobody needs to acknowledge."""
+
+    condition: Condition
+    what: str
+    active: bool
+    onset_us: int
+    at_us: int
+    status: str
+    channel: str | None
+
+
+class MessageWriter:
+    """Puts transitions, events and refused lines into words.
+
+    Args:
+        manifest: whose texts and names are used.
+        bundle_sha256: which bundle decided.
+        is_historical: whether recorded samples are replayed.
+    """
+
+    def __init__(self, manifest: Manifest, bundle_sha256: str, *, is_historical: bool) -> None:
+        self._manifest = manifest
+        self._sha256 = bundle_sha256
+        self._is_historical = is_historical
+
+    def alarm(self, transition: Transition, evidence: Evidence | None) -> Message:
+        """The message of one transition of the alarm."""
+        manifest, spec = self._manifest, self._manifest.alarm
+        abnormal = transition.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
+        contributors = self._contributors(evidence)
+        causes = ", ".join(str(contributor["channel"]) for contributor in contributors[:3])
+        what = _WHAT[transition.state] + (f" ({causes})" if abnormal and causes else "")
+        return {
+            **self._head(
+                "alarm", "asset_anomaly", alarm_id(manifest.asset_id, transition.first_onset_us)
+            ),
+            "sequence": transition.sequence,
+            "occurrence": transition.occurrence,
+            "channel": None,
+            "status": NE107[OUT_OF_SPECIFICATION if abnormal else GOOD],
+            "state": transition.state.value,
+            "previous_state": transition.previous_state.value,
+            "onset_at": to_iso(transition.onset_us),
+            "raised_at": to_iso(transition.raised_us),
+            "transition_at": to_iso(transition.at_us),
+            **self._numbers(evidence),
+            "contributors": contributors,
+            "priority": spec.priority,
+            "message": self._text(
+                what, f"{'since' if abnormal else 'began'} {to_iso(transition.onset_us)}"
+            ),
+            "cause": spec.cause,
+            "consequence": spec.consequence,
+            "action": spec.action,
+            **self._tail(),
+        }
+
+    def event(self, occurrence: Occurrence, evidence: Evidence | None) -> Message:
+        """The message of the beginning or the end of an event."""
+        subject = [occurrence.condition, *filter(None, [occurrence.channel])]
+        since = "since" if occurrence.active else "began"
+        state, previous = ("active", "normal") if occurrence.active else ("normal", "active")
+        name = alarm_id("-".join([self._manifest.asset_id, *subject]), occurrence.onset_us)
+        return {
+            **self._head("event", occurrence.condition, name),
+            "sequence": 1 if occurrence.active else 2,
+            "occurrence": 1,
+            "channel": occurrence.channel,
+            "status": occurrence.status,
+            "state": state,
+            "previous_state": previous,
+            "onset_at": to_iso(occurrence.onset_us),
+            "raised_at": None,
+            "transition_at": to_iso(occurrence.at_us),
+            **self._numbers(evidence),
+            "contributors": self._contributors(evidence),
+            "priority": None,
+            "message": self._text(occurrence.what, f"{since} {to_iso(occurrence.onset_us)}"),
+            "cause": None,
+            "consequence": None,
+            "action": None,
+            **self._tail(),
+        }
+
+    def rejected(self, reason: str, *, line: int | None, raw: str) -> Message:
+        """The message about an input line that was not used."""
+        return {
+            "schema": SCHEMA,
+            "kind": "rejected",
+            "asset": self._manifest.asset_id,
+            "line": line,
+            "reason": reason,
+            "raw": raw[:LONGEST_RAW],
+        }
+
+    def _head(self, kind: str, condition: Condition, name: str) -> Message:
+        return {
+            "schema": SCHEMA,
+            "kind": kind,
+            "alarm_id": name,
+            "asset": self._manifest.asset_id,
+            "condition": condition,
+        }
+
+    def _tail(self) -> Message:
+        return {
+            "is_historical": self._is_historical,
+            "shadow": not self._manifest.alarm.enabled,
+            "model_version": self._manifest.version,
+            "bundle_sha256": self._sha256,
+        }
+
+    def _numbers(self, evidence: Evidence | None) -> Message:
+        score = None if evidence is None else to_number(evidence.score)
+        return {"score": score, "threshold": self._manifest.threshold.score}
+
+    def _contributors(self, evidence: Evidence | None) -> list[Message]:
+        """The channels that differ most, largest share first."""
+        if evidence is None:
+            return []
+        weights = np.clip(
+            np.nan_to_num(evidence.contribution.astype(np.float64), posinf=0.0), 0.0, None
+        )
+        total = float(weights.sum())
+        largest = np.argsort(-weights, kind="stable")[:MOST_CONTRIBUTORS]
+        return [
+            {
+                "channel": self._manifest.channels[index].name,
+                "unit": self._manifest.channels[index].unit,
+                "observed": to_number(float(evidence.observed[index])),
+                "expected": to_number(float(evidence.expected[index])),
+                "share": to_number(weights[index] / total),
+            }
+            for index in largest.tolist()
+            if weights[index] > 0
+        ]
+
+    def _text(self, what: str, when: str) -> str:
+        """What, where, since when, in at most 120 characters; the place gives way first."""
+        names = [self._manifest.asset_name or self._manifest.asset_id, self._manifest.site]
+        place = ", ".join(filter(None, names))
+        room = LONGEST_TEXT - len(f": , {when}")
+        what = _shortened(what, room - min(len(place), _LEAST_PLACE))
+        return f"{_shortened(place, room - len(what))}: {what}, {when}"
+
+
+def to_number(value: float) -> float | None:
+    """A number as JSON takes it: six digits, which all machines agree on; None if not finite.
+
+    Example:
+        >>> to_number(1 / 3), to_number(float("nan"))
+        (0.333333, None)
+    """
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,1 @@
+"""Where messages go: one module a kind of sink."""

@@ -1,0 +1,150 @@
+"""JSON into frozen dataclasses, strictly: every key, every type, every number, by its path."""
+
+import json
+import math
+import re
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Literal, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from faultwatch_edge.errors import BundleError
+
+Record = TypeVar("Record")
+
+_WORDS: dict[object, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_QUOTE = 60
+
+
+def read_json(kind: type[Record], text: bytes, *, where: str) -> Record:
+    """Read a JSON document into a frozen dataclass.
+
+    Unknown, missing and doubled keys, wrong types and numbers that are not finite are refused;
+    the error names the key's path. ``int | None``, ``Literal``, tuples and nested dataclasses are
+    understood; a whole number passes as a float, a boolean never passes as a number.
+
+    Args:
+        kind: the dataclass.
+        text: UTF-8 bytes of the document.
+        where: name of the document, for the error.
+
+    Raises:
+        BundleError: the document is not what ``kind`` says.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Pump:
+        ...     name: str
+        ...     speeds: tuple[float, ...]
+        >>> read_json(Pump, b'{"name": "p1", "speeds": [1, 2.5]}', where="pump.json")
+        Pump(name='p1', speeds=(1.0, 2.5))
+        >>> read_json(Pump, b'{"name": 1, "speeds": []}', where="pump.json")
+        Traceback (most recent call last):
+            ...
+        faultwatch_edge.errors.BundleError: pump.json: name is 1, expected text
+    """
+    try:
+        return cast(Record, _read(kind, load_json(text), ""))
+    except BundleError as error:
+        raise BundleError(f"{where}: {error}") from error
+
+
+def load_json(text: bytes) -> object:
+    """Parse a document, refusing doubled keys and numbers that JSON does not know."""
+    try:
+        return json.loads(
+            text.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_not_a_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"is not a JSON document ({error})") from error
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = sorted({key for key in keys if keys.count(key) > 1})
+        raise BundleError(f"key '{doubled[0]}' is there twice, expected once")
+    return record
+
+
+def _not_a_number(word: str) -> NoReturn:
+    raise BundleError(f"holds the number {word}, expected finite numbers only")
+
+
+def _read(kind: object, value: object, path: str) -> object:
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _read_record(kind, value, path)
+    if get_origin(kind) is UnionType:
+        return _read_optional(kind, value, path)
+    if get_origin(kind) is tuple:
+        return _read_tuple(kind, value, path)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            _refuse(path, value, "one of " + ", ".join(map(str, get_args(kind))))
+        return value
+    return _read_plain(kind, value, path)
+
+
+def _read_record(kind: type, value: object, path: str) -> object:
+    if not isinstance(value, dict):
+        _refuse(path, value, "an object")
+    names = [field.name for field in fields(kind)]
+    for name in value.keys() - set(names):
+        raise BundleError(f"{_join(path, name)} is not known, expected only {', '.join(names)}")
+    for name in names:
+        if name not in value:
+            raise BundleError(f"{_join(path, name)} is missing, expected it beside the others")
+    kinds = get_type_hints(kind)
+    return kind(**{name: _read(kinds[name], value[name], _join(path, name)) for name in names})
+
+
+def _read_optional(kind: object, value: object, path: str) -> object:
+    (present,) = (option for option in get_args(kind) if option is not NoneType)
+    return None if value is None else _read(present, value, path)
+
+
+def _read_tuple(kind: object, value: object, path: str) -> object:
+    kinds = get_args(kind)
+    if not isinstance(value, list):
+        _refuse(path, value, "a list")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    elif len(kinds) != len(value):
+        _refuse(path, value, f"a list of {len(kinds)}")
+    pairs = enumerate(zip(kinds, value, strict=True))
+    return tuple(_read(inner, item, f"{path}[{index}]") for index, (inner, item) in pairs)
+
+
+def _read_plain(kind: object, value: object, path: str) -> object:
+    if kind is float and type(value) is int:
+        value = _as_float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        _refuse(path, value, _WORDS[kind])
+    if isinstance(value, str) and _SURROGATE.search(value):
+        _refuse(path, value, "text without halves of characters")
+    return value
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _refuse(path: str, value: object, expected: str) -> NoReturn:
+    found = repr(value)
+    if len(found) > _LONGEST_QUOTE:
+        found = found[:_LONGEST_QUOTE] + "…"
+    raise BundleError(f"{path or 'the document'} is {found}, expected {expected}")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,245 @@
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.message import Message
+
+SECOND = 1_000_000
+NAN = math.nan
+NORMAL = [10.0, 1.0]
+
+
+def rows(*spans: tuple[int, list[float]]) -> list[tuple[int, list[float]]]:
+    """One sample a second: how many, and flow and valve; the counter gains 5 a second."""
+    values = [value for count, value in spans for value in [value] * count]
+    return [(at_s * SECOND, [*value, 5.0 * at_s]) for at_s, value in enumerate(values, start=1)]
+
+
+def replay(agent: Agent, samples: list[tuple[int, list[float]]]) -> list[Message]:
+    messages = [m for at_us, values in samples for m in agent.process(at_us, values)]
+    return messages + agent.finish()
+
+
+def brief(messages: list[Message]) -> list[tuple[object, ...]]:
+    keys = ("kind", "condition", "state", "transition_at")
+    return [tuple(message[key] for key in keys) for message in messages]
+
+
+def at(second: int) -> str:
+    return f"1970-01-01T00:00:{second:02d}Z"
+
+
+def test_normal_running_says_nothing(bundle: Bundle) -> None:
+    agent = Agent(bundle)
+    assert replay(agent, rows((60, NORMAL))) == []
+    assert agent.counts.windows_scored == 28
+    assert agent.counts.windows_not_scored == 1
+
+
+def test_anomaly_is_an_event_at_once_and_an_alarm_after_the_delay(bundle: Bundle) -> None:
+    messages = replay(Agent(bundle), rows((20, NORMAL), (20, [18.0, 1.0]), (20, NORMAL)))
+    assert brief(messages) == [
+        ("event", "asset_anomaly", "active", at(22)),
+        ("alarm", "asset_anomaly", "unacknowledged", at(26)),
+        ("event", "asset_anomaly", "normal", at(44)),
+        ("alarm", "asset_anomaly", "rtn_unacknowledged", at(48)),
+    ]
+
+
+def test_alarm_message_says_what_where_and_since_when(bundle: Bundle) -> None:
+    messages = replay(Agent(bundle), rows((20, NORMAL), (20, [18.0, 1.0])))
+    (alarm,) = [message for message in messages if message["kind"] == "alarm"]
+    assert alarm == {
+        "schema": 1,
+        "kind": "alarm",
+        "alarm_id": "pump_07-19700101T000022Z",
+        "sequence": 1,
+        "occurrence": 1,
+        "asset": "pump_07",
+        "condition": "asset_anomaly",
+        "channel": None,
+        "status": "out_of_specification",
+        "state": "unacknowledged",
+        "previous_state": "normal",
+        "onset_at": at(22),
+        "raised_at": at(26),
+        "transition_at": at(26),
+        "is_historical": False,
+        "shadow": False,
+        "score": 8.8,
+        "threshold": 3.0,
+        "contributors": [
+            {"channel": "flow", "unit": "m3/h", "observed": 18.0, "expected": 10.0, "share": 1.0}
+        ],
+        "priority": "high",
+        "message": f"Feed pump 07, Plant A: Differs from normal running (flow), since {at(22)}",
+        "cause": "Worn impeller",
+        "consequence": "The boiler runs dry",
+        "action": "Switch to pump 08",
+        "model_version": 3,
+        "bundle_sha256": bundle.sha256,
+    }
+
+
+def test_message_stays_within_120_characters_and_keeps_the_time(bundle: Bundle) -> None:
+    channel = replace(bundle.manifest.channels[0], name="flow" * 50)
+    channels = (channel, *bundle.manifest.channels[1:])
+    manifest = replace(
+        bundle.manifest, channels=channels, asset_name="Pump " * 60, site="Site " * 60
+    )
+    long = replace(bundle, manifest=manifest)
+    messages = replay(Agent(long), rows((20, NORMAL), (20, [18.0, 1.0]), (20, NORMAL)))
+    for message in messages:
+        text = str(message["message"])
+        assert len(text) == 120
+        assert text.endswith(at(22))
+        assert text.startswith("Pump Pump")
+
+
+def test_historical_and_shadow_are_marked(make_bundle: Callable[..., Bundle]) -> None:
+    agent = Agent(make_bundle(enabled=False), is_historical=True)
+    messages = replay(agent, rows((20, NORMAL), (20, [18.0, 1.0])))
+    assert {(message["shadow"], message["is_historical"]) for message in messages} == {(True, True)}
+
+
+def test_acknowledged_alarm_returns_to_normal(bundle: Bundle) -> None:
+    agent = Agent(bundle)
+    messages: list[Message] = []
+    for at_us, values in rows((20, NORMAL), (20, [18.0, 1.0]), (20, NORMAL)):
+        messages += agent.process(at_us, values)
+        if at_us == 30 * SECOND:
+            messages += agent.acknowledge(at_us)
+            assert agent.acknowledge(at_us) == []
+    alarms = [message for message in messages if message["kind"] == "alarm"]
+    assert [message["state"] for message in alarms] == ["unacknowledged", "acknowledged", "normal"]
+    assert [message["sequence"] for message in alarms] == [1, 2, 3]
+    assert len({message["alarm_id"] for message in alarms}) == 1
+    assert agent.counts.alarms_raised == 1
+
+
+def test_too_few_channels_are_a_condition_and_not_a_score(bundle: Bundle) -> None:
+    report: list[ScoreRow] = []
+    flow, valve, total = bundle.manifest.channels
+    periodic = (flow, replace(valve, reporting="periodic"), total)  # a held value is a value
+    manifest = replace(bundle.manifest, channels=periodic)
+    agent = Agent(replace(bundle, manifest=manifest), on_score=report.append)
+    samples = rows((30, NORMAL))
+    samples[10:20] = [(at_us, [NAN, NAN, values[2]]) for at_us, values in samples[10:20]]
+    messages = replay(agent, samples)
+    quality = [message for message in messages if message["condition"] == "data_quality"]
+    assert brief(quality) == [
+        ("event", "data_quality", "active", at(14)),
+        ("event", "data_quality", "normal", at(22)),
+    ]
+    assert [message["status"] for message in quality] == ["function_check", "good"]
+    assert (
+        quality[0]["alarm_id"] == quality[1]["alarm_id"] == "pump_07-data_quality-19700101T000014Z"
+    )
+    unscored = [row for row in report if row.end_us == 16 * SECOND]
+    assert unscored[0].score is unscored[0].anomalous is unscored[0].gate is None
+
+
+def test_silent_sensor_is_named_with_its_ne107_word(bundle: Bundle) -> None:
+    samples = rows((30, NORMAL))
+    samples[9:20] = [(at_us, [NAN, *values[1:]]) for at_us, values in samples[9:20]]
+    messages = replay(Agent(bundle), samples)
+    faults = [message for message in messages if message["condition"] == "sensor_fault"]
+    assert [(m["channel"], m["status"], m["state"]) for m in faults] == [
+        ("flow", "failure", "active"),
+        ("flow", "good", "normal"),
+    ]
+    assert str(faults[0]["message"]).startswith("Feed pump 07, Plant A: Sensor 'flow': failure, ")
+
+
+def test_cut_resets_the_detector_and_forgets_a_pending_onset(bundle: Bundle) -> None:
+    report: list[ScoreRow] = []
+    agent = Agent(bundle, on_score=report.append)
+    before = rows((10, NORMAL), (4, [18.0, 1.0]))
+    after = [(at_us + 60 * SECOND, values) for at_us, values in rows((10, [18.0, 1.0]))]
+    messages = replay(agent, before + after)
+    alarms = [message for message in messages if message["kind"] == "alarm"]
+    assert [(message["onset_at"]) for message in alarms] == ["1970-01-01T00:01:06Z"]
+    assert [row.gate for row in report if row.end_us == 64 * SECOND] == [False]
+
+
+def test_alarm_outlives_a_cut(bundle: Bundle) -> None:
+    later = [(at_us + 60 * SECOND, values) for at_us, values in rows((20, NORMAL))]
+    messages = replay(Agent(bundle), rows((10, NORMAL), (20, [18.0, 1.0])) + later)
+    states = [message["state"] for message in messages if message["kind"] == "alarm"]
+    assert states == ["unacknowledged", "rtn_unacknowledged"]
+
+
+def test_score_that_is_no_number_is_a_data_quality_condition(bundle: Bundle) -> None:
+    samples = rows((30, NORMAL))
+    samples[14] = (samples[14][0], [1e30, *samples[14][1][1:]])
+    messages = replay(Agent(bundle), samples)
+    assert [message["condition"] for message in messages] == ["data_quality", "data_quality"]
+    assert all(message["score"] is None for message in messages)
+    json.dumps(messages, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("at_us", "values", "reason"),
+    [
+        (SECOND, [math.inf, 1.0, 1.0], "channel 'flow' is inf, expected a finite number"),
+        (SECOND, [1.0, -1e31, 1.0], "channel 'valve' is -1e+31, expected a finite number"),
+        (SECOND, [1.0], "has values of shape (1,), expected one for each of 3"),
+        (10**18, [1.0, 1.0, 1.0], "time is out of range, expected one in the years 1900 to 8999"),
+    ],
+)
+def test_sample_that_cannot_be_used_is_answered(
+    at_us: int, values: list[float], reason: str, bundle: Bundle
+) -> None:
+    agent = Agent(bundle)
+    (message,) = agent.process(at_us, values, line=7, raw="x" * 3000)
+    assert message == {
+        "schema": 1,
+        "kind": "rejected",
+        "asset": "pump_07",
+        "line": 7,
+        "reason": reason,
+        "raw": "x" * 2000,
+    }
+    assert (agent.counts.rejected, agent.counts.samples) == (1, 0)
+
+
+def test_late_sample_is_answered_and_counted(bundle: Bundle) -> None:
+    agent = Agent(bundle)
+    assert agent.process(10 * SECOND, [*NORMAL, 1.0]) == []
+    (message,) = agent.process(SECOND, [*NORMAL, 1.0], line=3, raw="a,b")
+    assert message["reason"] == "late: its cell has closed (allowed_lateness_s is 2)"
+    assert (agent.counts.late, agent.counts.rejected, agent.counts.samples) == (1, 0, 1)
+
+
+flows = st.sampled_from([10.0, 18.0, NAN, 1e30])
+steps = st.sampled_from([0, 1, 1, 1, 1, 1, 2, 9, -3])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(steps, flows, st.booleans()), max_size=80), st.integers(2, 50))
+def test_replay_in_batches_says_the_same_as_one_by_one(
+    bundle: Bundle, draws: list[tuple[int, float, bool]], batch: int
+) -> None:
+    times_s = np.cumsum([step for step, _, _ in draws]) if draws else np.array([])
+    samples = [
+        (int(at_s) * SECOND, [flow, 1.0 if has_rest else NAN, 5.0 * at_s if has_rest else NAN])
+        for at_s, (_, flow, has_rest) in zip(times_s.tolist(), draws, strict=True)
+    ]
+    said, reports, counts = [], [], []
+    for size in (1, batch):
+        report: list[ScoreRow] = []
+        agent = Agent(bundle, batch=size, on_score=report.append)
+        said.append(replay(agent, samples))
+        reports.append(report)
+        counts.append(agent.counts)
+    assert said[0] == said[1]
+    assert reports[0] == reports[1]
+    assert counts[0] == counts[1]
