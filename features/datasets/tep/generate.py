@@ -40,7 +40,7 @@ FAULTS: Final = 20
 ONSET: Final = timedelta(hours=8)
 """Normal running at the beginning of each fault run."""
 WARM_UP: Final = timedelta(hours=48)
-"""Running before each run's start, not recorded: the simulator's initial state settles for a day."""
+"""Running before each run's start, not recorded: the initial state settles for a day."""
 SIGNIFICANT_DIGITS: Final = 5
 """Precision of the published Tennessee Eastman files."""
 
@@ -141,9 +141,7 @@ def _plan_run(campaign: Campaign, number: int, seed: int, descriptions: Sequence
     )
 
 
-def simulate_run(
-    run: Run, *, warm_up: timedelta = WARM_UP
-) -> tuple[Run, npt.NDArray[np.float64]]:
+def simulate_run(run: Run, *, warm_up: timedelta = WARM_UP) -> tuple[Run, npt.NDArray[np.float64]]:
     """The plant under its reference controller, until the run's end or until it shuts down.
 
     Args:
