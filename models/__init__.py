@@ -1,0 +1,1 @@
+"""The detector: torch modules, their training, calibration and export."""

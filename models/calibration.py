@@ -1,0 +1,129 @@
+"""Statistics to p-values: monotone, continuous, and without an upper end.
+
+A map is fitted on statistics of normal running that the model behind them never saw. Between
+knots ``-log10 p`` is linear in the statistic; beyond the last knot it goes on with the slope of an
+exponential tail, so that the score neither saturates nor steps.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import override
+
+LEVEL_STEP = 0.1
+"""Distance of the knots in ``-log10 p``."""
+SUPPORT = 20
+"""Values beyond the last knot, at least: fewer say nothing about a quantile."""
+TAIL = 200
+"""Largest values that decide the slope of the tail."""
+UNBOUNDED = 3e38
+NEUTRAL = float(np.log10(np.e))
+"""Mean of ``-log10 p`` in normal running, whatever the statistic."""
+
+
+class CalibrationError(Exception):
+    """Calibration data that would make the score a lie."""
+
+
+class PValueMap(nn.Module):
+    """Monotone map of each statistic to ``-log10`` of its p-value in normal running."""
+
+    knots: Tensor
+    widths: Tensor
+    slopes: Tensor
+
+    def __init__(
+        self,
+        knots: Float[Tensor, "statistic knot"],
+        widths: Float[Tensor, "statistic knot"],
+        slopes: Float[Tensor, "statistic knot"],
+    ) -> None:
+        super().__init__()
+        self.register_buffer("knots", knots)
+        self.register_buffer("widths", widths)
+        self.register_buffer("slopes", slopes)
+
+    @override
+    def forward(
+        self, statistics: Float[Tensor, "batch statistic"]
+    ) -> Float[Tensor, "batch statistic"]:
+        """``-log10 p``, at least 0; a sum of rising pieces, so it never falls."""
+        beyond = statistics.unsqueeze(2) - self.knots
+        risen = torch.minimum(beyond.clamp(min=0.0), self.widths)
+        return (risen * self.slopes).sum(dim=2)
+
+
+def fit_p_value_map(statistics: NDArray[np.float64]) -> PValueMap:
+    """Fit the map on out-of-fold statistics of normal running.
+
+    Args:
+        statistics: (window, statistic), at least 100 windows, finite.
+
+    Raises:
+        CalibrationError: too few windows, or values that are not finite.
+
+    Example:
+        >>> normal = np.random.default_rng(0).exponential(size=(20_000, 1))
+        >>> to_score = fit_p_value_map(normal)
+        >>> score = to_score(torch.tensor([[2.3026], [4.6052], [23.026]]))  # p = 0.1, 0.01, 1e-10
+        >>> [round(value) for value in score.flatten().tolist()]
+        [1, 2, 10]
+    """
+    if len(statistics) < 5 * SUPPORT:
+        raise CalibrationError(
+            f"{len(statistics)} windows of normal running cannot calibrate a score; "
+            f"at least {5 * SUPPORT} are needed: add normal running"
+        )
+    if not np.isfinite(statistics).all():
+        raise CalibrationError("a statistic of normal running is not finite; check the input range")
+    deepest = np.log10(len(statistics) / SUPPORT)
+    levels = np.arange(0.0, deepest + 1e-9, LEVEL_STEP)
+    pieces = [_pieces(np.sort(column), levels) for column in statistics.T]
+    knots, widths, slopes = (
+        torch.tensor(np.stack(part)).float() for part in zip(*pieces, strict=True)
+    )
+    return PValueMap(knots, widths, slopes)
+
+
+def _pieces(
+    ordered: NDArray[np.float64], levels: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    knots = np.quantile(ordered, 1.0 - 10.0**-levels)
+    smallest = 1e-6 * max(float(ordered[-1] - ordered[0]), 1e-6)
+    knots = np.maximum.accumulate(knots) + smallest * np.arange(len(knots))
+    widths = np.append(np.diff(knots), UNBOUNDED)
+    slopes = np.append(LEVEL_STEP / np.diff(knots), _tail_slope(ordered, smallest))
+    return knots, widths, slopes
+
+
+def _tail_slope(ordered: NDArray[np.float64], smallest: float) -> float:
+    """Slope of ``-log10 p`` of the exponential with the mean excess of the largest values."""
+    tail = ordered[-min(TAIL, len(ordered) // 5) :]
+    excess = float(np.mean(tail - tail[0]))
+    return NEUTRAL / max(excess, smallest)
+
+
+def check_unseen(*, trained: NDArray[np.int64], calibrated: NDArray[np.int64]) -> None:
+    """Refuse calibration on rows that the model was trained on.
+
+    Args:
+        trained: grid rows that the model has seen.
+        calibrated: grid rows whose windows it is calibrated on.
+
+    Raises:
+        CalibrationError: the two overlap.
+
+    Example:
+        >>> check_unseen(trained=np.array([1, 2]), calibrated=np.array([2, 3]))
+        Traceback (most recent call last):
+        ...
+        models.calibration.CalibrationError: 1 calibration row(s) were also trained on; ...
+    """
+    both = np.intersect1d(trained, calibrated)
+    if len(both):
+        raise CalibrationError(
+            f"{len(both)} calibration row(s) were also trained on; "
+            "calibrate on runs or blocks that the model never saw"
+        )

@@ -1,0 +1,274 @@
+"""Fits a detector so that its calibration never saw what its model was trained on.
+
+Normal running is divided into folds (whole runs, or blocks of time). Each fold's residuals come
+from a model trained on the other folds; its statistics use the covariance of the other folds'
+residuals. All maps, and later the threshold, are fitted on these. The detector that is exported is
+trained on everything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from features.channels import Channel
+from features.grid import WindowConfig
+from features.splits import fold_of_rows, fold_of_windows
+from features.windows import Windows
+from models.calibration import (
+    NEUTRAL,
+    CalibrationError,
+    PValueMap,
+    check_unseen,
+    fit_p_value_map,
+)
+from models.config import ModelConfig, RegimeConfig
+from models.detector import Calibration, Detector
+from models.gate import RegimeGate
+from models.head import fit_energy_head, fit_pca_head, residual_means
+from models.normalizer import Normalizer, fit_normalizer
+from models.sensors import SensorStatus
+from models.smoothing import LIMIT, Smoothing
+from models.training import TrainingLogger, TrainingWindows, fit_vae
+from models.window_pca import RowPca, fit_row_pca, fit_window_pca
+
+BATCH = 256
+LINEAR_WINDOWS = 20_000
+"""Windows that the principal components are taken from, at most."""
+
+
+@dataclass(frozen=True)
+class NormalScores:
+    """Out-of-fold scores of normal running: what the threshold rests on."""
+
+    score: NDArray[np.float32]
+    """(window,)"""
+    scored: NDArray[np.bool_]
+    """Whether the gate was open, (window,)."""
+    segment: NDArray[np.int64]
+    """Number of the uninterrupted stretch of each window, rising, (window,)."""
+    end_times: NDArray[np.datetime64]
+    """End of each window, (window,)."""
+
+
+@dataclass(frozen=True)
+class FittedDetector:
+    """A detector ready for export, and the scores that its threshold is found from."""
+
+    detector: Detector
+    normal: NormalScores
+
+
+@dataclass(frozen=True)
+class _Unseen:
+    """What models say of windows that they were not trained on."""
+
+    means: Float[Tensor, "batch scale channel"]
+    latent: Float[Tensor, "batch latent"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a detector is made from, besides windows."""
+
+    channels: tuple[Channel, ...]
+    window: WindowConfig
+    regime: RegimeConfig
+    model: ModelConfig
+
+
+def fit_detector(
+    windows: Windows,
+    recipe: Recipe,
+    *,
+    logger: TrainingLogger | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> FittedDetector:
+    """Fit reconstructor, head and calibration on normal running.
+
+    Args:
+        windows: normal running only, no fault and no maintenance in it.
+        recipe: channels, grid, regime and model options.
+        logger: takes the epoch losses of the model that is exported.
+        say: takes a sentence on what is going on.
+
+    Raises:
+        CalibrationError: too little normal running.
+    """
+    gate = RegimeGate(recipe.channels, recipe.regime, recipe.window)
+    scored = _gate_windows(gate, windows)
+    rows = fold_of_rows(windows, recipe.model.folds)
+    fold = fold_of_windows(windows, rows)
+    _check_enough(fold, scored, recipe)
+    models: list[tuple[Normalizer, nn.Module]] = []
+    for held_out in range(recipe.model.folds):
+        say(f"training {recipe.model.reconstructor}, fold {held_out + 1} of {recipe.model.folds}")
+        index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
+        _check_fold(windows, index, np.flatnonzero(fold == held_out))
+        models.append(
+            _fit_model(windows, index, recipe.model, seed=recipe.model.seed + 1 + held_out)
+        )
+    unseen = [
+        _apply(*models[held_out], windows, np.flatnonzero(fold == held_out))
+        for held_out in range(recipe.model.folds)
+    ]
+    statistics = _statistics(models, unseen, fold, scored)
+    segment = _segments(windows, fold)
+    calibration, score = _calibrate(statistics, scored, segment, used=fold >= 0)
+    say(f"training {recipe.model.reconstructor} on all normal running")
+    index = np.flatnonzero(scored)
+    normalizer, reconstructor = _fit_model(
+        windows, index, recipe.model, seed=recipe.model.seed, logger=logger
+    )
+    means = torch.cat([part.means[scored[fold == number]] for number, part in enumerate(unseen)])
+    detector = Detector(
+        normalizer=normalizer,
+        reconstructor=reconstructor,
+        head=_fit_head(reconstructor, means),
+        calibration=calibration,
+        gate=gate,
+        sensors=SensorStatus(recipe.channels),
+    )
+    used = fold >= 0
+    normal = NormalScores(score[used], scored[used], segment[used], windows.end_times[used])
+    return FittedDetector(detector.eval(), normal)
+
+
+def _gate_windows(gate: RegimeGate, windows: Windows) -> NDArray[np.bool_]:
+    scored = np.zeros(len(windows), dtype=np.bool_)
+    for run in windows.runs():
+        state = torch.zeros(1)
+        for start in range(0, len(run), BATCH):
+            part = run[start : start + BATCH]
+            opened, state = gate(torch.from_numpy(windows.take(part)), state)
+            scored[part] = opened.numpy() > 0
+    return scored
+
+
+def _check_enough(fold: NDArray[np.int64], scored: NDArray[np.bool_], recipe: Recipe) -> None:
+    usable = int(((fold >= 0) & scored).sum())
+    needed = max(100, 10 * len(recipe.channels)) * recipe.model.folds // 2
+    if usable < needed:
+        raise CalibrationError(
+            f"{usable} windows of normal running after the start-up, {needed} are needed for "
+            f"{len(recipe.channels)} channels; add normal running, shorten [window] length = "
+            f"{recipe.window.length} or startup_ignore_s = {recipe.regime.startup_ignore_s:g}"
+        )
+
+
+def _check_fold(windows: Windows, trained: NDArray[np.int64], held_out: NDArray[np.int64]) -> None:
+    reach = np.arange(windows.length)
+    seen, kept = (np.unique(windows.ends[index][:, None] - reach) for index in (trained, held_out))
+    check_unseen(trained=seen, calibrated=kept)
+
+
+def _fit_model(
+    windows: Windows,
+    index: NDArray[np.int64],
+    config: ModelConfig,
+    *,
+    seed: int,
+    logger: TrainingLogger | None = None,
+) -> tuple[Normalizer, nn.Module]:
+    normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]))
+    source = TrainingWindows(windows, index, normalizer)
+    if config.reconstructor == "vae":
+        return normalizer, fit_vae(source, config, seed=seed, logger=logger)
+    spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), LINEAR_WINDOWS)).astype(int))
+    values, _ = source.batch(spread)
+    if config.reconstructor == "window_pca":
+        return normalizer, fit_window_pca(values, seed=seed)
+    return normalizer, fit_row_pca(values[:, :, -1])
+
+
+def _apply(
+    normalizer: Normalizer, reconstructor: nn.Module, windows: Windows, index: NDArray[np.int64]
+) -> _Unseen:
+    parts: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        for start in range(0, len(index), BATCH):
+            values, present = normalizer(torch.from_numpy(windows.take(index[start:][:BATCH])))
+            reconstruction, latent = reconstructor(values, present)
+            parts.append((residual_means(values - reconstruction, present), latent))
+    return _Unseen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _fit_head(reconstructor: nn.Module, means: Float[Tensor, "batch scale channel"]) -> nn.Module:
+    if isinstance(reconstructor, RowPca):
+        return fit_pca_head(reconstructor, means)
+    return fit_energy_head(means)
+
+
+def _statistics(
+    models: list[tuple[Normalizer, nn.Module]],
+    unseen: list[_Unseen],
+    fold: NDArray[np.int64],
+    scored: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Statistics of each window by a model and a covariance that never saw its fold."""
+    columns: list[NDArray[np.float64]] = []
+    for held_out, (_, reconstructor) in enumerate(models):
+        others = [
+            part.means[scored[fold == number]]
+            for number, part in enumerate(unseen)
+            if number != held_out
+        ]
+        head = _fit_head(reconstructor, torch.cat(others))
+        values, _ = head(unseen[held_out].means, unseen[held_out].latent)
+        columns.append(values.double().numpy())
+    statistics = np.zeros((len(fold), columns[0].shape[1]))
+    for held_out, column in enumerate(columns):
+        statistics[fold == held_out] = column
+    return statistics
+
+
+def _segments(windows: Windows, fold: NDArray[np.int64]) -> NDArray[np.int64]:
+    owner = windows.sequences[windows.ends]
+    breaks = (np.diff(owner) != 0) | (np.diff(fold) != 0)
+    return np.concatenate(([0], np.cumsum(breaks)))
+
+
+def _calibrate(
+    statistics: NDArray[np.float64],
+    scored: NDArray[np.bool_],
+    segment: NDArray[np.int64],
+    *,
+    used: NDArray[np.bool_],
+) -> tuple[Calibration, NDArray[np.float32]]:
+    """Fit the three maps in turn; return them and the score of every window."""
+    fitted = used & scored
+    instant = fit_p_value_map(statistics[fitted])
+    surprise = _mapped(instant, statistics)
+    averages = _smooth(surprise, scored, segment)
+    smoothed = fit_p_value_map(averages[fitted])
+    evidence = np.concatenate([surprise, _mapped(smoothed, averages)], axis=1)
+    strongest = evidence.max(axis=1, keepdims=True)
+    combined = fit_p_value_map(strongest[fitted])
+    score = _mapped(combined, strongest)[:, 0].astype(np.float32)
+    return Calibration(instant, smoothed, combined), score
+
+
+def _mapped(to_score: PValueMap, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = to_score(torch.from_numpy(statistics).float()).double().numpy()
+    return scores
+
+
+def _smooth(
+    surprise: NDArray[np.float64], scored: NDArray[np.bool_], segment: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    smoothing = Smoothing()
+    values = torch.from_numpy(np.minimum(surprise, LIMIT) - NEUTRAL).float()
+    weights = torch.from_numpy(scored).float()
+    averages = torch.zeros_like(values)
+    for number in np.unique(segment):
+        places = np.flatnonzero(segment == number)
+        state = torch.zeros(values.shape[1])
+        for start in range(0, len(places), BATCH):
+            part = places[start : start + BATCH]
+            averages[part], state = smoothing(values[part], state, weights[part])
+    smoothed: NDArray[np.float64] = averages.double().numpy()
+    return smoothed

@@ -1,0 +1,133 @@
+"""The detector: everything from raw engineering units to a calibrated score, in one graph."""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+from models.calibration import NEUTRAL, PValueMap
+from models.gate import RegimeGate
+from models.head import residual_means
+from models.normalizer import Normalizer
+from models.sensors import SensorStatus
+from models.smoothing import LIMIT, Smoothing
+
+
+class Reconstructor(Protocol):
+    """What every reconstructor does: expect a window, from itself."""
+
+    def __call__(
+        self,
+        values: Float[Tensor, "batch channel time"],
+        present: Bool[Tensor, "batch channel time"],
+    ) -> tuple[Float[Tensor, "batch channel time"], Float[Tensor, "batch latent"]]:
+        """Expected window in standard units, and the latent behind it."""
+
+
+class Head(Protocol):
+    """What every head does: mean residuals to statistics and contributions."""
+
+    def __call__(
+        self, means: Float[Tensor, "batch scale channel"], latent: Float[Tensor, "batch latent"]
+    ) -> tuple[Float[Tensor, "batch statistic"], Float[Tensor, "batch channel"]]:
+        """Statistics, higher = more anomalous, and each channel's contribution, >= 0."""
+
+
+class Calibration(NamedTuple):
+    """The three maps from statistics to the score."""
+
+    instant: PValueMap
+    smoothed: PValueMap
+    combined: PValueMap
+
+
+class Detection(NamedTuple):
+    """What the graph returns, in the order of the contract."""
+
+    score: Float[Tensor, " batch"]
+    contribution: Float[Tensor, "batch channel"]
+    sensor_status: Float[Tensor, "batch channel"]
+    gate: Float[Tensor, " batch"]
+    reconstruction: Float[Tensor, "batch channel time"]
+    latent: Float[Tensor, "batch latent"]
+    next_state: Float[Tensor, " state"]
+
+
+class Detector(nn.Module):
+    """Consecutive windows of one asset in, calibrated scores out.
+
+    The state holds the gate's count of running cells and the averages of the smoothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        normalizer: Normalizer,
+        reconstructor: nn.Module,
+        head: nn.Module,
+        calibration: Calibration,
+        gate: RegimeGate,
+        sensors: SensorStatus,
+    ) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.reconstructor = reconstructor
+        self.head = head
+        self.instant, self.smoothed, self.combined = calibration
+        self.gate = gate
+        self.sensors = sensors
+        self.smoothing = Smoothing()
+        self.state_size = 1 + len(self.instant.knots)
+
+    @override
+    def forward(
+        self, window: Float[Tensor, "batch channel time"], state: Float[Tensor, " state"]
+    ) -> Detection:
+        """Score consecutive windows.
+
+        Args:
+            window: engineering units, NaN = missing, in order of time.
+            state: zeros at the start of a sequence, else ``next_state`` of the call before.
+        """
+        gate, running = self.gate(window, state[:1])
+        values, present = self.normalizer(window)
+        reconstruction, latent = self.reconstructor(values, present)
+        means = residual_means(values - reconstruction, present)
+        statistics, contribution = self.head(means, latent)
+        surprise = self.instant(statistics)
+        averages, memory = self.smoothing(surprise.clamp(max=LIMIT) - NEUTRAL, state[1:], gate)
+        evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
+        score = self.combined(evidence.amax(dim=1, keepdim=True)).squeeze(1)
+        return Detection(
+            score=score,
+            contribution=contribution * present.any(dim=2).to(contribution.dtype),
+            sensor_status=self.sensors(window),
+            gate=gate,
+            reconstruction=self.normalizer.restore(reconstruction),
+            latent=latent,
+            next_state=torch.cat([running, memory]),
+        )
+
+
+def initial_state(detector: Detector) -> Float[Tensor, " state"]:
+    """State at the start of a sequence."""
+    return torch.zeros(detector.state_size)
+
+
+def score_run(
+    detector: Detector, batches: Iterable[Float[Tensor, "batch channel time"]]
+) -> Detection:
+    """Score the consecutive windows of one sequence, given in batches, from the initial state."""
+    state = initial_state(detector)
+    parts: list[Detection] = []
+    with torch.no_grad():
+        for batch in batches:
+            parts.append(detector(batch, state))
+            state = parts[-1].next_state
+    score, contribution, status, gate, reconstruction, latent = (
+        torch.cat(part) for part in zip(*(part[:-1] for part in parts), strict=True)
+    )
+    return Detection(score, contribution, status, gate, reconstruction, latent, state)

@@ -1,0 +1,258 @@
+"""Detector to signed bundle; refuses to write one that would decide otherwise than torch does."""
+
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from faultwatch_edge.bundle import write_bundle
+from faultwatch_edge.detector import Detector as EdgeDetector
+from faultwatch_edge.golden import Golden
+from faultwatch_edge.manifest import Manifest
+from models.detector import Detection, Detector, initial_state
+
+OPSET = 20
+BATCH = 256
+PARITY_WINDOWS = 1_000
+TOLERANCE = 1e-4
+"""Largest difference of two scores, relative to the larger of 1 and the score."""
+MISSING_SHARE = 0.1
+GOLDEN_WINDOWS = 64
+
+
+class ExportError(Exception):
+    """A detector that must not leave: the message says which promise it breaks."""
+
+
+def export_onnx(detector: Detector, *, length: int) -> bytes:
+    """Turn the detector into one ONNX graph, weights included, batch size free.
+
+    Args:
+        detector: fitted, in evaluation mode.
+        length: cells in a window.
+
+    Raises:
+        ExportError: the graph draws random numbers, has another opset or knows where it was made.
+    """
+    channels = len(detector.normalizer.mean)
+    example = (torch.zeros(4, channels, length), initial_state(detector))
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "detector.onnx"
+        torch.onnx.export(
+            detector,
+            example,
+            path,
+            input_names=["window", "state"],
+            output_names=list(Detection._fields),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes={"window": {0: torch.export.Dim("batch", min=1)}, "state": None},
+            verbose=False,
+        )
+        model = onnx.load(path)
+    _forget_origin(model)
+    _check_graph(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter and its warnings about optional packages to itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(level)
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Remove source paths and lines, which the exporter leaves in every node."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for function in model.functions:
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+
+
+def _check_graph(model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets.get("") != OPSET:
+        raise ExportError(f"the graph has opset {opsets.get('')}, expected {OPSET}")
+    nodes = [*model.graph.node, *(node for part in model.functions for node in part.node)]
+    random = sorted({node.op_type for node in nodes if "Random" in node.op_type})
+    if random:
+        raise ExportError(
+            f"the graph draws random numbers ({', '.join(random)}); scores must repeat"
+        )
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise ExportError("the graph keeps weights in another file; a bundle has one")
+    text = model.SerializeToString()
+    if b".py" in text or str(Path(__file__).parent).encode() in text:
+        raise ExportError("the graph names the source files that it was made from")
+
+
+def export_bundle(
+    detector: Detector,
+    manifest: Manifest,
+    sequences: Sequence[NDArray[np.float32]],
+    folder: Path,
+    *,
+    private_key: Ed25519PrivateKey,
+) -> Path:
+    """Export, prove parity on real cells, and write the signed bundle.
+
+    Args:
+        detector: fitted, in evaluation mode.
+        manifest: what the bundle says about itself.
+        sequences: real grid cells, (row, channel) each, uninterrupted; at least 1,000 windows in
+            all. The golden vectors show the highest score in them.
+        folder: where the bundle is written, as ``ASSET-VERSION.fwb``.
+        private_key: signs the bundle.
+
+    Raises:
+        ExportError: torch and ONNX Runtime disagree, or there are too few windows to tell.
+    """
+    graph = export_onnx(detector, length=manifest.window.length)
+    prove_parity(detector, graph, manifest, sequences)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / manifest.file_name
+    golden = make_golden(graph, manifest, sequences)
+    write_bundle(path, manifest=manifest, onnx=graph, golden=golden, private_key=private_key)
+    return path
+
+
+def prove_parity(
+    detector: Detector,
+    graph: bytes,
+    manifest: Manifest,
+    sequences: Sequence[NDArray[np.float32]],
+) -> int:
+    """Compare torch with ONNX Runtime on real windows, as they are and with values missing.
+
+    Both run over the same consecutive windows, ONNX Runtime in batches of 256 and one by one.
+
+    Returns:
+        Windows compared.
+
+    Raises:
+        ExportError: too few windows, a score differs, or a decision does.
+    """
+    count = sum(len(consecutive_windows(cells, manifest)) for cells in sequences)
+    if count < PARITY_WINDOWS:
+        raise ExportError(
+            f"{manifest.asset_id}: {count} windows cannot prove the export, expected at least "
+            f"{PARITY_WINDOWS}; ingest more history"
+        )
+    runtime = EdgeDetector(graph, manifest)
+    for cells in (*sequences, *(_with_holes(cells) for cells in sequences)):
+        windows = consecutive_windows(cells, manifest)
+        if not len(windows):
+            continue
+        expected = _torch_scores(detector, windows)
+        runtime.reset()
+        _compare(expected, runtime.score(windows).score, manifest, "in batches")
+        runtime.reset()
+        single = [runtime.score(window[None]).score for window in windows[:PARITY_WINDOWS]]
+        _compare(expected[:PARITY_WINDOWS], np.concatenate(single), manifest, "one by one")
+    return 2 * count
+
+
+def consecutive_windows(cells: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
+    """All windows of one sequence of cells, (window, channel, time)."""
+    window = manifest.window
+    if len(cells) < window.length:
+        return np.empty((0, cells.shape[1], window.length), dtype=np.float32)
+    return np.ascontiguousarray(sliding_window_view(cells, window.length, axis=0)[:: window.hop])
+
+
+def _with_holes(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same cells with a tenth of the values and one whole channel gone."""
+    draw = np.random.default_rng(0)
+    holed = np.where(draw.random(cells.shape) < MISSING_SHARE, np.float32(np.nan), cells)
+    if cells.shape[1] > 1:
+        holed[:, int(draw.integers(cells.shape[1]))] = np.nan
+    return holed
+
+
+def _torch_scores(detector: Detector, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    state, scores = initial_state(detector), []
+    with torch.no_grad():
+        for start in range(0, len(windows), BATCH):
+            detection = detector(torch.from_numpy(windows[start : start + BATCH]), state)
+            state = detection.next_state
+            scores.append(detection.score.numpy())
+    return np.concatenate(scores)
+
+
+def _compare(
+    expected: NDArray[np.float32], found: NDArray[np.float32], manifest: Manifest, how: str
+) -> None:
+    allowed = TOLERANCE * np.maximum(1.0, np.abs(expected))
+    wrong = np.flatnonzero(~(np.abs(found - expected) <= allowed))
+    threshold = manifest.threshold.score
+    flipped = np.flatnonzero((found >= threshold) != (expected >= threshold))
+    for places, what in ((wrong, "score"), (flipped, "decision")):
+        if len(places):
+            first = places[0]
+            raise ExportError(
+                f"{manifest.asset_id}: ONNX Runtime {how} gives another {what} than torch in "
+                f"{len(places)} of {len(expected)} windows, first in window {first}: "
+                f"{found[first]:.6g} instead of {expected[first]:.6g} (threshold {threshold:.6g})"
+            )
+
+
+def make_golden(
+    graph: bytes, manifest: Manifest, sequences: Sequence[NDArray[np.float32]]
+) -> Golden:
+    """Golden vectors: consecutive real windows around the highest score, with their outputs.
+
+    Raises:
+        ExportError: no sequence is long enough for 64 consecutive windows.
+    """
+    window = manifest.window
+    rows = window.length + (GOLDEN_WINDOWS - 1) * window.hop
+    runtime = EdgeDetector(graph, manifest)
+    best: tuple[float, NDArray[np.float32]] | None = None
+    for cells in sequences:
+        if len(cells) < rows:
+            continue
+        runtime.reset()
+        scores = runtime.score(consecutive_windows(cells, manifest)).score
+        middle = int(np.argmax(scores)) * window.hop + window.length - rows // 2
+        start = int(np.clip(middle, 0, len(cells) - rows))
+        if best is None or scores.max() > best[0]:
+            best = float(scores.max()), cells[start : start + rows]
+    if best is None:
+        raise ExportError(
+            f"{manifest.asset_id}: no uninterrupted sequence has {rows} cells, which "
+            f"{GOLDEN_WINDOWS} consecutive windows need; raise [window] max_gap_s or ingest more"
+        )
+    runtime.reset()
+    detected = runtime.score(consecutive_windows(best[1], manifest))
+    return Golden(
+        cells=best[1],
+        score=detected.score,
+        anomalous=detected.score >= manifest.threshold.score,
+        contribution=detected.contribution,
+        gate=detected.gate,
+    )

@@ -1,0 +1,125 @@
+"""Residual to statistics: how far a window lies from what was expected, and which channels say so.
+
+The residual is whitened by its covariance in normal running at three time scales (last cell, mean
+of the last quarter, mean of the window). A high statistic means more anomalous.
+
+References:
+    O. Ledoit, M. Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
+    2004, https://doi.org/10.1016/S0047-259X(03)00096-4
+    C. F. Alcala, S. J. Qin: Reconstruction-based contribution for process monitoring, 2009,
+    https://doi.org/10.1016/j.automatica.2009.02.027
+    H. H. Yue, S. J. Qin: Reconstruction-based fault identification using a combined index, 2001,
+    https://doi.org/10.1021/ie000141+
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+from typing_extensions import override
+
+from models.window_pca import RowPca
+
+SCALES = ("last", "quarter", "window")
+VARIANCE_FLOOR = 1e-3
+"""Least variance of a residual, in standard units squared: constant channels have none."""
+
+
+def residual_means(
+    residual: Float[Tensor, "batch channel time"], present: Bool[Tensor, "batch channel time"]
+) -> Float[Tensor, "batch scale channel"]:
+    """Mean residual of the values present in the last cell, the last quarter, the window.
+
+    Example:
+        >>> residual = torch.tensor([[[0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 4.0, 6.0]]])
+        >>> residual_means(residual, torch.ones_like(residual, dtype=torch.bool)).flatten().tolist()
+        [6.0, 5.0, 1.5]
+    """
+    length = residual.shape[2]
+    kept = torch.where(present, residual, torch.zeros_like(residual))
+    counted = present.to(residual.dtype)
+    means = [
+        kept[:, :, -cells:].sum(dim=2) / counted[:, :, -cells:].sum(dim=2).clamp(min=1.0)
+        for cells in (1, max(1, length // 4), length)
+    ]
+    return torch.stack(means, dim=1)
+
+
+class EnergyHead(nn.Module):
+    """Squared Mahalanobis length of the mean residual at each time scale."""
+
+    precision: Tensor
+    self_precision: Tensor
+
+    def __init__(self, precision: Float[Tensor, "scale channel channel"]) -> None:
+        super().__init__()
+        self.register_buffer("precision", precision)
+        self.register_buffer("self_precision", torch.diagonal(precision, dim1=1, dim2=2).clone())
+
+    @override
+    def forward(
+        self, means: Float[Tensor, "batch scale channel"], latent: Float[Tensor, "batch latent"]
+    ) -> tuple[Float[Tensor, "batch statistic"], Float[Tensor, "batch channel"]]:
+        """Statistics, one a time scale, and reconstruction-based contributions.
+
+        The contribution of a channel is the largest over the scales of
+        ``(P r)_i^2 / P_ii``: by how much the statistic falls when the channel is put right.
+        """
+        del latent  # distances in latent space detect little: the residual decides
+        weighted = torch.matmul(means.unsqueeze(2), self.precision).squeeze(2)
+        statistics = (weighted * means).sum(dim=2)
+        return statistics, (weighted.square() / self.self_precision).amax(dim=1)
+
+
+class PcaHead(nn.Module):
+    """Hotelling's T2 and the squared prediction error Q of the last row."""
+
+    components: Tensor
+    deviation: Tensor
+    diagonal: Tensor
+
+    def __init__(self, pca: RowPca, *, noise: float) -> None:
+        super().__init__()
+        self.noise = noise
+        self.register_buffer("components", pca.components)
+        self.register_buffer("deviation", pca.deviation)
+        explained = (pca.components / pca.deviation[:, None]).square().sum(dim=0)
+        unexplained = 1.0 - pca.components.square().sum(dim=0)
+        self.register_buffer("diagonal", explained + unexplained.clamp(min=0.0) / noise + 1e-6)
+
+    @override
+    def forward(
+        self, means: Float[Tensor, "batch scale channel"], latent: Float[Tensor, "batch latent"]
+    ) -> tuple[Float[Tensor, "batch statistic"], Float[Tensor, "batch channel"]]:
+        """T2 and Q, and the reconstruction-based contributions to the combined index."""
+        last = means[:, 0]
+        statistics = torch.stack([latent.square().sum(dim=1), last.square().sum(dim=1)], dim=1)
+        slope = (latent / self.deviation) @ self.components + last / self.noise
+        return statistics, slope.square() / self.diagonal
+
+
+def fit_energy_head(means: Float[Tensor, "batch scale channel"]) -> EnergyHead:
+    """Invert the shrunk covariance of residuals that their model was not trained on.
+
+    Args:
+        means: out-of-fold residuals of normal running, as `residual_means` gives them.
+    """
+    scales = means.double().numpy()
+    precision = np.stack([_precision(scales[:, scale]) for scale in range(len(SCALES))])
+    return EnergyHead(torch.from_numpy(precision).float())
+
+
+def _precision(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse of the shrunk covariance; shrunk as a correlation, so that no unit dominates."""
+    spread = np.sqrt(np.maximum(np.mean(residuals**2, axis=0), VARIANCE_FLOOR))
+    correlation, _ = ledoit_wolf(residuals / spread, assume_centered=True)
+    ridge = 1e-3 * np.eye(len(spread))
+    inverse: NDArray[np.float64] = np.linalg.inv(correlation + ridge) / np.outer(spread, spread)
+    return inverse
+
+
+def fit_pca_head(pca: RowPca, means: Float[Tensor, "batch scale channel"]) -> PcaHead:
+    """Take the noise of the combined index from out-of-fold residuals of the last row."""
+    return PcaHead(pca, noise=max(float(means[:, 0].square().mean()), VARIANCE_FLOOR))

@@ -1,0 +1,69 @@
+"""Engineering units to standard units, and back."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+RELATIVE_FLOOR = 1e-3
+"""Smallest scale of a channel, as a share of its mean or of 1: a constant channel has no spread."""
+
+
+class Normalizer(nn.Module):
+    """Mean and spread of each channel in normal running.
+
+    Missing values (NaN) become 0 and are marked absent; 0 is the mean of normal running.
+
+    Example:
+        >>> normalizer = Normalizer(torch.tensor([10.0]), torch.tensor([2.0]))
+        >>> values, present = normalizer(torch.tensor([[[12.0, float("nan")]]]))
+        >>> values.tolist(), present.tolist()
+        ([[[1.0, 0.0]]], [[[True, False]]])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Float[Tensor, " channel"], scale: Float[Tensor, " channel"]) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    @override
+    def forward(
+        self, window: Float[Tensor, "batch channel time"]
+    ) -> tuple[Float[Tensor, "batch channel time"], Bool[Tensor, "batch channel time"]]:
+        """Standardise a window of engineering units.
+
+        Returns:
+            The values in standard deviations from the mean, 0 where missing; and where a value
+            was present.
+        """
+        present = ~torch.isnan(window)
+        values = (window - self.mean[:, None]) / self.scale[:, None]
+        return torch.where(present, values, torch.zeros_like(values)), present
+
+    def restore(
+        self, values: Float[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch channel time"]:
+        """Standard units to engineering units."""
+        return values * self.scale[:, None] + self.mean[:, None]
+
+
+def fit_normalizer(cells: Float[Tensor, "row channel"]) -> Normalizer:
+    """Take mean and standard deviation of the values present, channel by channel.
+
+    Args:
+        cells: normal running, engineering units, NaN = missing. A channel without any value gets
+            mean 0 and scale 1.
+    """
+    present = ~torch.isnan(cells)
+    count = present.sum(dim=0).clamp(min=1)
+    values = torch.where(present, cells.double(), 0.0)
+    mean = values.sum(dim=0) / count
+    deviations = torch.where(present, cells.double() - mean, 0.0)
+    deviation = (deviations.square().sum(dim=0) / count).sqrt()
+    measured = present.any(dim=0)
+    floor = RELATIVE_FLOOR * torch.where(mean == 0, torch.ones_like(mean), mean.abs())
+    scale = torch.where(measured, torch.maximum(deviation, floor), 1.0)
+    return Normalizer(mean.float(), scale.float())

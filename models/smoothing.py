@@ -1,0 +1,47 @@
+"""Exponentially weighted moving averages over consecutive windows, with their memory as state."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+RATE = 0.15
+"""Weight of the newest window."""
+LIMIT = 10.0
+"""Scores above this count as this: one spike must not be remembered for hours."""
+
+
+class Smoothing(nn.Module):
+    r"""``e_k = (1 - rate) e_(k-1) + rate u_k`` for the windows that are scored.
+
+    A window that is not scored leaves the average as it was. The batch is solved in one step,
+    ``e = W u + w e_0`` with a lower triangular ``W``, so that one call with many windows equals
+    many calls with one.
+
+    Example:
+        >>> smoothing = Smoothing(rate=0.5)
+        >>> u, scored = torch.tensor([[4.0], [8.0], [8.0]]), torch.tensor([1.0, 1.0, 0.0])
+        >>> smoothing(u, torch.zeros(1), scored)[0].flatten().tolist()
+        [2.0, 5.0, 5.0]
+    """
+
+    def __init__(self, rate: float = RATE) -> None:
+        super().__init__()
+        self.rate = rate
+
+    @override
+    def forward(
+        self,
+        values: Float[Tensor, "batch statistic"],
+        state: Float[Tensor, " statistic"],
+        scored: Float[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch statistic"], Float[Tensor, " statistic"]]:
+        """Averages after each window, and the state that the next call starts from."""
+        forgetting = torch.log1p(torch.full_like(scored, -self.rate)) * scored
+        decay = torch.cumsum(forgetting, dim=0)
+        number = torch.arange(values.shape[0], device=values.device)
+        earlier = number.unsqueeze(1) >= number.unsqueeze(0)
+        distance = torch.where(earlier, decay.unsqueeze(1) - decay.unsqueeze(0), 0.0)
+        weights = torch.where(earlier, torch.exp(distance), 0.0) * (self.rate * scored)
+        averages = weights @ values + torch.exp(decay).unsqueeze(1) * state
+        return averages, averages[-1]

@@ -1,0 +1,197 @@
+"""Lightning training of the variational autoencoder: data, masks, augmentation, the loop."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import Logger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from typing_extensions import override
+
+from features.windows import Windows
+from models.config import Augmentation, ModelConfig
+from models.losses import annealed_beta, kl_divergence, reconstruction_nll
+from models.normalizer import Normalizer
+from models.vae import ConvVae, reparameterise
+
+TrainingLogger = Logger
+"""Takes the losses of each epoch; the one name by which others know Lightning's loggers."""
+Batch = tuple[Float[Tensor, "batch channel time"], Bool[Tensor, "batch channel time"]]
+
+
+@dataclass(frozen=True)
+class TrainingWindows:
+    """Windows in standard units that a model learns from."""
+
+    windows: Windows
+    index: NDArray[np.int64]
+    """Numbers of the windows that may be seen."""
+    normalizer: Normalizer
+
+    def batch(self, places: NDArray[np.int64]) -> Batch:
+        """Standardised windows, and where a value is present."""
+        values, present = self.normalizer(torch.from_numpy(self.windows.take(self.index[places])))
+        return values, present
+
+
+class ShuffledBatches(IterableDataset[Batch]):
+    """Windows drawn anew for each epoch, none twice in it, in an order that the seed decides."""
+
+    def __init__(self, source: TrainingWindows, config: ModelConfig, *, seed: int) -> None:
+        super().__init__()
+        self.source = source
+        self.drawn = min(config.windows_per_epoch, len(source.index))
+        self.batch_size = min(config.batch_size, self.drawn)
+        self.generator = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return self.drawn // self.batch_size
+
+    @override
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.generator.permutation(len(self.source.index))
+        for number in range(len(self)):
+            yield self.source.batch(order[number * self.batch_size :][: self.batch_size])
+
+
+class WindowData(pl.LightningDataModule):
+    """The training windows, as Lightning wants them."""
+
+    def __init__(self, source: TrainingWindows, config: ModelConfig, *, seed: int) -> None:
+        super().__init__()
+        self.batches = ShuffledBatches(source, config, seed=seed)
+
+    @override
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(self.batches, batch_size=None, num_workers=0)
+
+
+class Augmenter(nn.Module):
+    """Hides channels from the encoder and shifts windows along the principal directions.
+
+    The shift is constant over a window: ``sum_i a_i sqrt(l_i) p_i`` with ``a ~ N(0, 1)`` over the
+    leading principal directions of the training rows. It teaches that operating points move.
+    """
+
+    directions: Tensor
+
+    def __init__(self, rows: Float[Tensor, "row channel"], config: Augmentation) -> None:
+        super().__init__()
+        self.config = config
+        variances, vectors = torch.linalg.eigh((rows.double().T @ rows.double()) / len(rows))
+        kept = min(config.pc_directions, rows.shape[1])
+        scaled = vectors[:, -kept:] * variances[-kept:].clamp(min=0.0).sqrt()
+        self.register_buffer("directions", (config.pc_offset * scaled).T.float())
+
+    @override
+    def forward(
+        self,
+        values: Float[Tensor, "batch channel time"],
+        present: Bool[Tensor, "batch channel time"],
+        generator: torch.Generator,
+    ) -> Batch:
+        """Shifted windows, and which of their values the encoder may see."""
+        amounts = torch.randn(len(values), len(self.directions), generator=generator)
+        shifted = values + (amounts @ self.directions)[:, :, None]
+        shown = torch.rand(values.shape[:2], generator=generator) >= self.config.mask
+        return torch.where(present, shifted, 0.0), present & shown[:, :, None]
+
+
+class VaeTraining(pl.LightningModule):
+    """Maximises the evidence lower bound of the windows, with beta rising from 0."""
+
+    def __init__(self, vae: ConvVae, augmenter: Augmenter, config: ModelConfig, seed: int) -> None:
+        super().__init__()
+        self.vae = vae
+        self.augmenter = augmenter
+        self.config = config
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps = 2
+        self.sums = torch.zeros(4)
+
+    @override
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        values, present = batch
+        values, shown = self.augmenter(values, present, self.generator)
+        mean, log_variance = self.vae.encode(torch.where(shown, values, 0.0), shown)
+        noise = torch.randn(mean.shape, generator=self.generator)
+        expected = self.vae.decode(reparameterise(mean, log_variance, noise))
+        error = reconstruction_nll(values, expected, present, self.vae.log_variance).mean()
+        divergence = kl_divergence(mean, log_variance).mean()
+        beta = annealed_beta(
+            step=self.global_step,
+            steps=self.steps,
+            beta=self.config.beta,
+            anneal=self.config.anneal,
+        )
+        loss: Tensor = (error + beta * divergence) / values[0].numel()
+        self.sums += torch.stack([loss, error, divergence, torch.ones(())]).detach()
+        return loss
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        loss, error, divergence = (self.sums[:3] / self.sums[3]).tolist()
+        self.sums.zero_()
+        losses = {"loss": loss, "reconstruction_nll": error, "kl_divergence": divergence}
+        self.log_dict(losses, on_epoch=True)
+
+    @override
+    def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
+        optimizer = torch.optim.AdamW(self.vae.parameters(), lr=self.config.learning_rate)
+        self.steps = max(int(self.trainer.estimated_stepping_batches), 2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.config.learning_rate, total_steps=self.steps
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def fit_vae(
+    source: TrainingWindows,
+    config: ModelConfig,
+    *,
+    seed: int,
+    logger: TrainingLogger | None = None,
+) -> ConvVae:
+    """Train the autoencoder; the same seed and windows give the same weights.
+
+    Args:
+        source: the windows that the model may see.
+        config: sizes, epochs, beta and augmentation.
+        seed: decides initial weights, order of windows, masks, shifts and noise.
+        logger: takes the losses of each epoch; None = nowhere.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    channels, length = source.windows.cells.shape[1], source.windows.length
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = ConvVae(channels=channels, length=length, width=config.width, latent=config.latent)
+    augmenter = Augmenter(_last_rows(source), config.augmentation)
+    trainer = pl.Trainer(
+        max_epochs=config.epochs,
+        accelerator="cpu",
+        logger=logger or False,
+        log_every_n_steps=1_000_000,
+        gradient_clip_val=1.0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic=True,
+    )
+    trainer.fit(VaeTraining(vae, augmenter, config, seed), WindowData(source, config, seed=seed))
+    return vae.eval()
+
+
+def _last_rows(source: TrainingWindows) -> Float[Tensor, "row channel"]:
+    rows = source.windows.cells[source.windows.ends[source.index]]
+    values, _ = source.normalizer(torch.from_numpy(rows)[:, :, None])
+    last: Tensor = values[:, :, 0]
+    return last

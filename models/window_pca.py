@@ -1,0 +1,93 @@
+"""Linear rivals: principal components of whole windows, and of single rows."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+WINDOW_COMPONENTS = 16
+ROW_VARIANCE = 0.9
+"""Share of the variance that the principal components of single rows keep."""
+
+
+class WindowPca(nn.Module):
+    """Projection of a window on the leading principal components of windows.
+
+    The linear twin of the autoencoder: latent = components times window.
+    """
+
+    components: Tensor
+
+    def __init__(self, components: Float[Tensor, "latent channel time"]) -> None:
+        super().__init__()
+        self.register_buffer("components", components)
+
+    @override
+    def forward(
+        self,
+        values: Float[Tensor, "batch channel time"],
+        present: Bool[Tensor, "batch channel time"],
+    ) -> tuple[Float[Tensor, "batch channel time"], Float[Tensor, "batch latent"]]:
+        """Reconstruction and scores; missing values are 0, their mean."""
+        del present  # the normaliser has put the mean in their place
+        flat = self.components.flatten(1)
+        latent = values.flatten(1) @ flat.T
+        return (latent @ flat).reshape(-1, *self.components.shape[1:]), latent
+
+
+class RowPca(nn.Module):
+    """Principal components of single rows, applied to every row of the window.
+
+    Its latent is that of the window's last row, divided by its standard deviation.
+    """
+
+    components: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self, components: Float[Tensor, "latent channel"], deviation: Float[Tensor, " latent"]
+    ) -> None:
+        super().__init__()
+        self.register_buffer("components", components)
+        self.register_buffer("deviation", deviation)
+
+    @override
+    def forward(
+        self,
+        values: Float[Tensor, "batch channel time"],
+        present: Bool[Tensor, "batch channel time"],
+    ) -> tuple[Float[Tensor, "batch channel time"], Float[Tensor, "batch latent"]]:
+        """Reconstruction of each row, and standardised scores of the last one."""
+        del present  # the normaliser has put the mean in their place
+        scores = torch.matmul(self.components, values)
+        reconstruction = torch.matmul(self.components.T, scores)
+        return reconstruction, scores[:, :, -1] / self.deviation
+
+
+def fit_window_pca(windows: Float[Tensor, "batch channel time"], *, seed: int) -> WindowPca:
+    """Find the leading principal components of standardised windows.
+
+    Args:
+        windows: normal running in standard units, 0 where missing.
+        seed: of the randomised decomposition (Halko, Martinsson, Tropp 2011,
+            https://arxiv.org/abs/0909.4061).
+    """
+    count = min(WINDOW_COMPONENTS, windows.shape[0] - 1, windows[0].numel())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, _, directions = torch.pca_lowrank(windows.flatten(1), q=count, center=False, niter=6)
+    return WindowPca(directions.T.reshape(count, *windows.shape[1:]).contiguous())
+
+
+def fit_row_pca(rows: Float[Tensor, "row channel"]) -> RowPca:
+    """Find the principal components of standardised rows that keep 90% of their variance.
+
+    Args:
+        rows: normal running in standard units, 0 where missing.
+    """
+    covariance = (rows.double().T @ rows.double()) / len(rows)
+    variances, directions = torch.linalg.eigh(covariance)
+    variances, directions = variances.flip(0), directions.flip(1)
+    share = torch.cumsum(variances, 0) / variances.sum()
+    kept = min(int((share < ROW_VARIANCE).sum()) + 1, len(variances))
+    return RowPca(directions[:, :kept].T.float().contiguous(), variances[:kept].sqrt().float())
