@@ -1,0 +1,1 @@
+"""Flows, storage, tracking and the command line."""

@@ -1,0 +1,145 @@
+"""From normal running to a signed bundle: fit, threshold, export."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
+
+from faultwatch_edge.bundle import Bundle, read_bundle
+from faultwatch_edge.keys import key_id
+from faultwatch_edge.manifest import (
+    CONTRACT_VERSION,
+    AlarmSpec,
+    ChannelSpec,
+    Manifest,
+    ThresholdSpec,
+    WindowSpec,
+)
+from features.channels import Channel
+from features.grid import make_grid
+from features.windows import Windows, make_windows
+from models.config import ReconstructorName
+from models.crossfit import FittedDetector, Recipe, fit_detector
+from models.export import export_bundle
+from models.training import TrainingLogger
+from pipelines.config import AssetConfig
+from pipelines.threshold import find_threshold
+
+PARITY_WINDOWS = 3_000
+"""Windows of the newest sequences that the export is proven on, at least."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a bundle comes from: goes into its manifest, unread by the device."""
+
+    version: int
+    created_at: datetime
+    mlflow_run: str
+    historian_version: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle that nobody promoted yet."""
+
+    bundle: Bundle
+    path: Path
+    fitted: FittedDetector
+    threshold: ThresholdSpec
+
+
+def asset_windows(asset: AssetConfig, samples: pl.DataFrame) -> Windows:
+    """Samples to windows, by the asset's grid."""
+    return make_windows(
+        make_grid(samples, asset.channel, asset.window), asset.channel, asset.window
+    )
+
+
+def make_candidate(
+    asset: AssetConfig,
+    reconstructor: ReconstructorName,
+    *,
+    normal: Windows,
+    recent: Windows,
+    origin: Origin,
+    folder: Path,
+    private_key: Ed25519PrivateKey,
+    logger: TrainingLogger | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Candidate:
+    """Fit a detector on normal running and write its bundle.
+
+    Args:
+        asset: options of model, regime and alarm.
+        reconstructor: what expects the windows.
+        normal: normal running to learn from.
+        recent: running that the export is proven on, faults included; nothing is learned from it.
+        origin: where the bundle comes from.
+        folder: where it is written.
+        private_key: signs it.
+        logger: takes the losses of the epochs.
+        say: takes a sentence on what is going on.
+    """
+    model = asset.model.model_copy(update={"reconstructor": reconstructor})
+    recipe = Recipe(asset.channel, asset.window, asset.regime, model)
+    fitted = fit_detector(normal, recipe, logger=logger, say=say)
+    hop_s = asset.window.sample_period_s * asset.window.hop
+    threshold = find_threshold(fitted.normal, asset.alarm, window_s=hop_s)
+    say(f"exporting {reconstructor}")
+    manifest = Manifest(
+        contract=CONTRACT_VERSION,
+        asset_id=asset.asset.id,
+        asset_name=asset.asset.name,
+        site=asset.asset.site,
+        version=origin.version,
+        created_at=origin.created_at.isoformat().replace("+00:00", "Z"),
+        channels=tuple(_channel_spec(channel) for channel in asset.channel),
+        window=WindowSpec(**asset.window.model_dump()),
+        threshold=threshold,
+        alarm=AlarmSpec(**asset.alarm.model_dump(exclude={"false_alarms_per_day"})),
+        state_size=fitted.detector.state_size,
+        reconstructor=reconstructor,
+        mlflow_run=origin.mlflow_run,
+        historian_version=origin.historian_version,
+        git_revision=git_revision(),
+        key_id=key_id(private_key.public_key()),
+    )
+    path = export_bundle(
+        fitted.detector, manifest, _newest_cells(recent), folder, private_key=private_key
+    )
+    bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
+    return Candidate(bundle, path, fitted, threshold)
+
+
+def _channel_spec(channel: Channel) -> ChannelSpec:
+    return ChannelSpec(**channel.model_dump(exclude={"description", "follows"}))
+
+
+def _newest_cells(windows: Windows) -> list[NDArray[np.float32]]:
+    """Cells of the newest sequences that together hold enough windows to prove an export."""
+    chosen: list[NDArray[np.float32]] = []
+    count = 0
+    for run in reversed(windows.runs()):
+        first = windows.ends[run[0]] - windows.length + 1
+        chosen.append(windows.cells[first : windows.ends[run[-1]] + 1])
+        count += len(run)
+        if count >= PARITY_WINDOWS:
+            break
+    return chosen
+
+
+def git_revision() -> str:
+    """Revision of the code that runs, or ``unknown`` outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"

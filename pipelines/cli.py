@@ -1,0 +1,188 @@
+"""The command line: parses, loads one asset, calls one flow, prints one result."""
+
+import argparse
+import getpass
+import os
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+from pipelines.settings import Settings
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "OMP_NUM_THREADS": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+"""Nothing phones home, small models train on one thread; a value that the user has set stays."""
+
+EXPECTED = {
+    "faultwatch_edge.errors": ("EdgeError",),
+    "features.labels": ("LabelError",),
+    "features.schema": ("SchemaError",),
+    "models.calibration": ("CalibrationError",),
+    "models.export": ("ExportError",),
+    "pipelines.config": ("ConfigError",),
+    "pipelines.historian": ("HistorianError",),
+    "pipelines.history": ("HistoryError",),
+    "pipelines.ingest": ("IngestError",),
+    "pipelines.train": ("TrainingError",),
+    "pipelines.tracking": ("RegistryError",),
+    "pipelines.up": ("StartError",),
+}
+"""Errors whose sentence is all that a user needs, by the module that defines them."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; 0 = done, 2 = a sentence on standard error says what to do."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    prefect_home = os.environ.setdefault("PREFECT_HOME", str(Settings().home.resolve() / "prefect"))
+    Path(prefect_home).mkdir(parents=True, exist_ok=True)
+    options = make_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if not isinstance(error, _expected_errors()):
+            raise
+        print(f"faultwatch: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """The expected errors of the modules that this process has loaded."""
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in EXPECTED.items()
+        if module in sys.modules
+        for name in names
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    parser = argparse.ArgumentParser(
+        prog="faultwatch", description=import_module("pipelines").__doc__
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    demo = verbs.add_parser("demo", help="the whole chain on the bundled plant, offline")
+    demo.add_argument("--data", type=Path, help="another folder of the demo plant's data")
+    demo.set_defaults(run=_demo)
+
+    for name, run, words in (
+        ("ingest", _ingest, "read an asset's files into the historian"),
+        ("train", _train, "train a challenger and register it"),
+        ("evaluate", _evaluate, "replay a registered bundle over the held-out history"),
+        ("promote", _promote, "make a registered bundle the champion"),
+        ("roll-back", _roll_back, "make the previous champion the champion again"),
+        ("release", _release, "write the champion's bundle for devices"),
+    ):
+        verb = verbs.add_parser(name, help=words)
+        verb.add_argument("asset", metavar="ASSET", help="asset file, or id of a shipped asset")
+        verb.set_defaults(run=run)
+        _add_options(verb, name)
+
+    up = verbs.add_parser("up", help="MLflow, Prefect server, worker and schedules on localhost")
+    up.add_argument("assets", metavar="ASSET", nargs="+", help="asset files, or shipped ids")
+    up.add_argument(
+        "--cron", help="schedule of the trainings; default: each asset's [retrain] cron"
+    )
+    up.set_defaults(run=_up)
+
+    keys = verbs.add_parser("keys", help="make the key pair that signs bundles")
+    keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
+    keys.set_defaults(run=_keys)
+    return parser
+
+
+def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
+    """Options that only some verbs have."""
+    if name in {"promote", "roll-back"}:
+        verb.add_argument("--by", default=getpass.getuser(), help="who decides")
+        verb.add_argument("--reason", required=True, help="why")
+    if name in {"promote", "evaluate"}:
+        verb.add_argument("--version", default="challenger", help="version or alias")
+    if name == "release":
+        verb.add_argument("--version", default="champion", help="version or alias")
+        verb.add_argument("--out", type=Path, default=Path("release"), help="folder for the bundle")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from pipelines.demo import run_demo
+
+    run_demo(Settings(), data=options.data, at=datetime.now(UTC))
+
+
+def _ingest(options: argparse.Namespace) -> None:
+    from pipelines.ingest import ingest
+
+    counts = ingest(options.asset)
+    print(", ".join(f"{number} {name}" for name, number in counts.items()))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from pipelines.train import train
+
+    trained = train(options.asset)
+    print(trained["note"])
+    print(
+        f"\nVersion {trained['version']} is the challenger. Review it:\n"
+        f"  mlflow ui --backend-store-uri {Settings().tracking_address}\n"
+        f'Promote it:\n  faultwatch promote {options.asset} --reason "..."'
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from pipelines.evaluate import evaluate
+
+    print(evaluate(options.asset, options.version))
+
+
+def _promote(options: argparse.Namespace) -> None:
+    from pipelines.promote import promote
+
+    made = promote(options.asset, options.version, options.by, options.reason, datetime.now(UTC))
+    print(f"Version {made.version} is the champion.")
+
+
+def _roll_back(options: argparse.Namespace) -> None:
+    from pipelines.promote import roll_back
+
+    made = roll_back(options.asset, options.by, options.reason, datetime.now(UTC))
+    print(f"Version {made.version} is the champion again.")
+
+
+def _release(options: argparse.Namespace) -> None:
+    from pipelines.release import release
+
+    path = Path(release(options.asset, str(options.out), options.version))
+    print(
+        f"{path}\nOn the device:\n  faultwatch-edge run {path.name} --source - --key faultwatch.pub"
+    )
+
+
+def _up(options: argparse.Namespace) -> None:
+    from pipelines.up import run_services
+
+    run_services(Settings(), options.assets, cron=options.cron)
+
+
+def _keys(options: argparse.Namespace) -> None:
+    from faultwatch_edge.keys import make_key_pair
+
+    private, public = make_key_pair(options.out or Settings().signing_key_file.parent)
+    print(f"{private}  private: signs bundles; stays with whoever releases")
+    print(f"{public}  public: goes to the devices")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

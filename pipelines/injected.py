@@ -1,0 +1,136 @@
+"""Faults put into held-out normal running: what the bundle finds of them, and how soon."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+import numpy as np
+import polars as pl
+
+from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.message import Message
+from features.injection import FAULT_KINDS, FaultKind, InjectedFault, inject
+from features.labels import Interval, outside
+from pipelines.replay import contributor_names, moment, raised_alarms, replay
+
+CHANNELS = 6
+"""Channels that get a fault of each kind."""
+SIZE = 5.0
+"""Size of the faults, in standard deviations of the channel in normal running."""
+LONGEST = timedelta(hours=24)
+"""Normal running that a fault is put into; the fault begins in its middle."""
+
+
+@dataclass(frozen=True)
+class InjectedFaults:
+    """What became of the faults of one kind."""
+
+    kind: FaultKind
+    """What went wrong."""
+    tried: int
+    """How many were put in."""
+    found: int
+    """How many raised an alarm or a sensor event of their channel."""
+    median_delay_s: float | None
+    """Median delay of those found; None where none was."""
+    first_hits: int
+    """How many were blamed on the right channel first."""
+
+
+def judge_injected(
+    bundle: Bundle,
+    samples: pl.DataFrame,
+    intervals: Sequence[Interval],
+    *,
+    deviations: dict[str, float],
+    seed: int,
+) -> tuple[InjectedFaults, ...]:
+    """Put faults of every kind into the longest held-out normal running, one at a time.
+
+    Args:
+        bundle: what the device would run.
+        samples: held-out samples.
+        intervals: labelled intervals, which are left out.
+        deviations: standard deviation of each channel in normal running; 0 = constant, left alone.
+        seed: decides the channels and the noise.
+    """
+    stretch = _longest_normal(samples, intervals, bundle.manifest.window.max_gap_s)
+    if stretch.height < 4 * bundle.manifest.window.length:
+        return ()
+    moving = [name for name in bundle.manifest.channel_names if deviations[name] > 0]
+    places = np.random.default_rng(seed).permutation(len(moving))[:CHANNELS]
+    channels = [moving[place] for place in sorted(places.tolist())]
+    onset: datetime = stretch["time"][stretch.height // 2]
+    return tuple(
+        _judge_kind(
+            bundle,
+            stretch,
+            [
+                InjectedFault(kind, name, size=SIZE * deviations[name], onset=onset)
+                for name in channels
+            ],
+            seed,
+        )
+        for kind in FAULT_KINDS
+    )
+
+
+def _longest_normal(
+    samples: pl.DataFrame, intervals: Sequence[Interval], max_gap_s: float
+) -> pl.DataFrame:
+    """End of the longest uninterrupted normal running, a day at most."""
+    normal = outside(samples, intervals)
+    if normal.is_empty():
+        return normal
+    spacing = normal["time"].diff()
+    longest = max(timedelta(seconds=max_gap_s), 2 * spacing.quantile(0.5))  # type: ignore[operator]
+    numbered = normal.with_columns(part=(spacing > longest).fill_null(value=False).cum_sum())
+    sizes = numbered.group_by("part", maintain_order=True).len()
+    best = sizes["part"][sizes["len"].arg_max() or 0]
+    part = numbered.filter(pl.col("part") == best).drop("part")
+    newest: datetime = part["time"][-1]
+    return part.filter(pl.col("time") > newest - LONGEST)
+
+
+def _judge_kind(
+    bundle: Bundle, stretch: pl.DataFrame, faults: Sequence[InjectedFault], seed: int
+) -> InjectedFaults:
+    outcomes = [_judge_one(bundle, stretch, fault, seed) for fault in faults]
+    delays = [delay for delay, _ in outcomes if delay is not None]
+    return InjectedFaults(
+        kind=faults[0].kind,
+        tried=len(faults),
+        found=len(delays),
+        median_delay_s=median(delays) if delays else None,
+        first_hits=sum(hit for _, hit in outcomes),
+    )
+
+
+def _judge_one(
+    bundle: Bundle, stretch: pl.DataFrame, fault: InjectedFault, seed: int
+) -> tuple[float | None, bool]:
+    """Delay in seconds, None if it was not found; and whether its channel was named first."""
+    replayed = replay(bundle, inject(stretch, fault, seed=seed))
+    found: list[tuple[datetime, bool]] = [
+        (moment(alarm, "raised_at"), contributor_names(alarm)[:1] == (fault.channel,))
+        for alarm in raised_alarms(replayed)
+    ]
+    found += [
+        (moment(event, "transition_at"), True)
+        for event in replayed.messages
+        if _names_sensor(event, fault.channel)
+    ]
+    after = sorted(outcome for outcome in found if outcome[0] >= fault.onset)
+    if not after:
+        return None, False
+    return (after[0][0] - fault.onset).total_seconds(), after[0][1]
+
+
+def _names_sensor(message: Message, channel: str) -> bool:
+    return (
+        message["kind"] == "event"
+        and message["condition"] == "sensor_fault"
+        and message["channel"] == channel
+        and message["state"] == "active"
+    )

@@ -1,0 +1,47 @@
+"""Release: the champion's bundle, checked as a device checks it, into a folder."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from faultwatch_edge.bundle import read_bundle
+from faultwatch_edge.detector import Detector, check_golden
+from faultwatch_edge.keys import load_trusted_keys
+from pipelines.config import load_asset
+from pipelines.settings import Settings
+from pipelines.tracking import Registry
+
+
+def release_bundle(registry: Registry, settings: Settings, alias: str, folder: Path) -> Path:
+    """Copy a registered bundle and its public key into a folder, for devices to take.
+
+    Args:
+        registry: of the asset.
+        settings: where the public key is.
+        alias: ``champion``, ``canary``, or a version number.
+        folder: where to.
+
+    Raises:
+        RegistryError: there is no such bundle, or it is not what was registered.
+        faultwatch_edge.errors.EdgeError: a device would refuse it.
+    """
+    path = registry.download(registry.version_of(alias), folder)
+    bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
+    check_golden(Detector.from_bundle(bundle), bundle)
+    public_key = folder / settings.public_key_file.name
+    public_key.write_bytes(settings.public_key_file.read_bytes())
+    return path
+
+
+@flow(name="release", description="Write the champion's bundle for devices.")
+def release(asset_file: str, folder: str, alias: str = "champion") -> str:
+    """Write a registered bundle for devices.
+
+    Args:
+        asset_file: asset file, or id of a shipped asset.
+        folder: where the bundle and the public key go.
+        alias: ``champion``, ``canary``, or a version number.
+    """
+    settings = Settings()
+    registry = Registry(settings, load_asset(asset_file).asset.id)
+    return str(release_bundle(registry, settings, alias, Path(folder)))

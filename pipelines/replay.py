@@ -1,0 +1,200 @@
+"""What a bundle would have said: the device's own code run over recorded samples.
+
+Everything here scores the exported file with the edge package, so that a figure in a report is
+what a device would have done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.message import Message
+from features.labels import Interval
+from pipelines.threshold import SECONDS_PER_DAY, rate_interval
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the agent did with recorded samples."""
+
+    messages: list[Message]
+    """In order."""
+    windows: list[ScoreRow]
+    """One row a window, in order."""
+
+
+@dataclass(frozen=True)
+class NormalRunning:
+    """How a bundle behaves while nothing is wrong."""
+
+    days: float
+    """Days of scored running outside labelled intervals."""
+    alarms: int
+    """Alarms raised in them: all false."""
+    interval_per_day: tuple[float, float]
+    """90% interval of the rate."""
+    anomalous_share: float
+    """Share of scored windows at or above the threshold."""
+
+    @property
+    def per_day(self) -> float:
+        """False alarms a day."""
+        return self.alarms / self.days if self.days else float("nan")
+
+
+@dataclass(frozen=True)
+class FoundFault:
+    """What became of one labelled fault."""
+
+    name: str
+    """What the label says."""
+    onset: datetime
+    """Start of the labelled interval."""
+    delay_s: float | None
+    """Seconds from the onset to the alarm; None = never raised."""
+    anomalous_share: float
+    """Share of the interval's scored windows at or above the threshold."""
+    contributors: tuple[str, ...]
+    """Channels named by the alarm, the strongest first."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All of it, for one bundle."""
+
+    reconstructor: str
+    normal: NormalRunning
+    faults: tuple[FoundFault, ...]
+
+    @property
+    def found_share(self) -> float:
+        """Share of the labelled faults that raised an alarm."""
+        found = [fault.delay_s is not None for fault in self.faults]
+        return float(np.mean(found)) if found else float("nan")
+
+
+def replay(bundle: Bundle, samples: pl.DataFrame) -> Replay:
+    """Let the agent live through recorded samples.
+
+    Args:
+        bundle: what the device runs.
+        samples: a samples frame with the bundle's channels.
+    """
+    windows: list[ScoreRow] = []
+    agent = Agent(bundle, batch=BATCH, is_historical=True, on_score=windows.append)
+    values = samples.select(bundle.manifest.channel_names).to_numpy()
+    messages: list[Message] = []
+    for time_us, row in zip(samples["time"].dt.epoch("us").to_list(), values, strict=True):
+        messages += agent.process(time_us, row)
+    messages += agent.finish()
+    return Replay(messages, windows)
+
+
+def raised_alarms(replayed: Replay) -> list[Message]:
+    """The messages by which an alarm was raised."""
+    return [
+        message
+        for message in replayed.messages
+        if message["kind"] == "alarm" and message["state"] == "unacknowledged"
+    ]
+
+
+def moment(message: Message, key: str) -> datetime:
+    """One of the instants in a message."""
+    return datetime.fromisoformat(str(message[key]))
+
+
+def judge_bundle(
+    bundle: Bundle, samples: pl.DataFrame, intervals: Sequence[Interval]
+) -> Evaluation:
+    """Measure false alarms and labelled faults on samples that nobody trained on.
+
+    Args:
+        bundle: what the device would run.
+        samples: held-out samples, labelled faults included.
+        intervals: labelled intervals.
+    """
+    replayed = replay(bundle, samples)
+    faults = [interval for interval in intervals if interval.kind in {"fault", "true_fault"}]
+    return Evaluation(
+        reconstructor=bundle.manifest.reconstructor,
+        normal=judge_normal(bundle, replayed, intervals),
+        faults=tuple(_judge_fault(replayed, fault) for fault in faults if _covers(samples, fault)),
+    )
+
+
+def judge_normal(bundle: Bundle, replayed: Replay, intervals: Sequence[Interval]) -> NormalRunning:
+    """Count what happened outside the labelled intervals."""
+    ends = [_at(row.end_us) for row in replayed.windows]
+    outside = ~_within(ends, intervals)
+    scored = np.array([row.anomalous is not None for row in replayed.windows], dtype=np.bool_)
+    anomalous = np.array([bool(row.anomalous) for row in replayed.windows], dtype=np.bool_)
+    hop_s = bundle.manifest.window.sample_period_s * bundle.manifest.window.hop
+    days = float((outside & scored).sum()) * hop_s / SECONDS_PER_DAY
+    raised = [moment(message, "raised_at") for message in raised_alarms(replayed)]
+    alarms = int((~_within(raised, intervals)).sum())
+    return NormalRunning(
+        days=days,
+        alarms=alarms,
+        interval_per_day=rate_interval(alarms, days) if days else (0.0, float("inf")),
+        anomalous_share=_share(anomalous[outside & scored]),
+    )
+
+
+def _judge_fault(replayed: Replay, fault: Interval) -> FoundFault:
+    ends = [_at(row.end_us) for row in replayed.windows]
+    within = _within(ends, [fault])
+    shares = [
+        bool(row.anomalous) for row, inside in zip(replayed.windows, within, strict=True) if inside
+    ]
+    raised = [
+        message
+        for message in raised_alarms(replayed)
+        if fault.start <= moment(message, "raised_at") < fault.end
+    ]
+    first = raised[0] if raised else None
+    return FoundFault(
+        name=fault.note or fault.kind,
+        onset=fault.start,
+        delay_s=(moment(first, "raised_at") - fault.start).total_seconds() if first else None,
+        anomalous_share=_share(np.array(shares, dtype=np.bool_)),
+        contributors=contributor_names(first) if first else (),
+    )
+
+
+def contributor_names(message: Message) -> tuple[str, ...]:
+    """Channels named by a message, the strongest first."""
+    contributors = cast("list[dict[str, object]]", message["contributors"])
+    return tuple(str(contributor["channel"]) for contributor in contributors)
+
+
+def _covers(samples: pl.DataFrame, interval: Interval) -> bool:
+    return (
+        samples.filter((pl.col("time") >= interval.start) & (pl.col("time") < interval.end)).height
+        > 0
+    )
+
+
+def _at(time_us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+
+
+def _within(times: Sequence[datetime], intervals: Sequence[Interval]) -> NDArray[np.bool_]:
+    """Whether each instant lies in an interval; a window that ends at the onset is still normal."""
+    return np.array(
+        [any(part.start < time <= part.end for part in intervals) for time in times],
+        dtype=np.bool_,
+    )
+
+
+def _share(flags: NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else float("nan")

@@ -1,0 +1,169 @@
+"""What the Prefect server of `up` is told: which flows, for which assets, when."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]  # comes with prefect, without annotations
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
+from pydantic import ValidationError
+
+from pipelines.config import load_asset
+from pipelines.services import StartError
+
+DEPLOYMENTS = Path(__file__).parents[1] / "deploy" / "prefect.yaml"
+POOL = "local"
+TAG = "faultwatch"
+WORKER = "faultwatch"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An asset, and when it is trained."""
+
+    asset_id: str
+    asset_file: str
+    """A shipped id, or a path that holds in any folder."""
+    cron: str
+    """UTC."""
+
+
+def make_plans(assets: Sequence[str], cron: str | None) -> list[Plan]:
+    """When each asset is trained.
+
+    Raises:
+        StartError: a schedule is not one, or two files describe one asset.
+
+    Example:
+        >>> make_plans(["tennessee_eastman"], None)
+        [Plan(asset_id='tennessee_eastman', asset_file='tennessee_eastman', cron='30 2 * * 0')]
+    """
+    plans: list[Plan] = []
+    for name in assets:
+        asset = load_asset(name)
+        path = Path(name)
+        file = str(path.resolve()) if path.is_file() else name
+        plan = Plan(asset.asset.id, file, cron or asset.retrain.cron)
+        where = "--cron" if cron else f"{name}: [retrain] cron"
+        try:
+            CronSchedule(cron=plan.cron, timezone="UTC")
+        except ValidationError as error:
+            raise StartError(
+                f"{where} = '{plan.cron}' is no schedule; write five fields, "
+                "such as '30 2 * * 0' for Sundays at 02:30 UTC"
+            ) from error
+        if plan.asset_id in {other.asset_id for other in plans}:
+            raise StartError(f"{plan.asset_id} is named twice; name each asset once")
+        plans.append(plan)
+    return plans
+
+
+def make_deployments(plans: Sequence[Plan]) -> dict[str, object]:
+    """``deploy/prefect.yaml`` with a deployment for each flow and asset."""
+    document = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))
+    deployments = [
+        {
+            **entry,
+            "name": plan.asset_id,
+            "parameters": {**entry["parameters"], "asset_file": plan.asset_file},
+            "schedules": [{**schedule, "cron": plan.cron} for schedule in entry["schedules"]],
+            "tags": [*entry["tags"], plan.asset_id],
+        }
+        for plan in plans
+        for entry in document["deployments"]
+    ]
+    return {**document, "deployments": deployments}
+
+
+@contextmanager
+def prefect_client(address: str) -> Iterator[SyncPrefectClient]:
+    """A client of the server that `up` started."""
+    with (
+        temporary_settings({PREFECT_API_URL: address}),
+        get_client(sync_client=True, httpx_settings={"trust_env": False}) as client,
+    ):
+        yield client
+
+
+def settle(client: SyncPrefectClient, plans: Sequence[Plan]) -> None:
+    """Make the work pool, forget assets that are no longer named, end what a crash left running.
+
+    A training that a power cut ended would count as running for ever, and keep out all later ones.
+    """
+    with suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    named = {plan.asset_id for plan in plans}
+    for deployment in our_deployments(client):
+        if deployment.name not in named:
+            client.delete_deployment(deployment.id)
+            continue
+        active = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+        for run in runs_of(client, deployment, *active):
+            client.set_flow_run_state(
+                run.id, Crashed(message="Faultwatch was stopped."), force=True
+            )
+        with suppress(ObjectNotFound):
+            client.update_global_concurrency_limit(
+                f"deployment:{deployment.id}", GlobalConcurrencyLimitUpdate(active_slots=0)
+            )
+
+
+def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    """What any ``up`` has deployed to this server."""
+    tags = DeploymentFilterTags(all_=[TAG])
+    return client.read_deployments(deployment_filter=DeploymentFilter(tags=tags), limit=200)
+
+
+def runs_of(
+    client: SyncPrefectClient, deployment: DeploymentResponse, *states: StateType
+) -> list[FlowRun]:
+    """Runs of a deployment in some states, the next one first."""
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        ),
+        sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
+    )
+
+
+def is_online(client: SyncPrefectClient, since: datetime) -> bool:
+    """Whether our worker has called since then."""
+    return any(
+        worker.name == WORKER and worker.last_heartbeat_time and worker.last_heartbeat_time >= since
+        for worker in client.read_workers_for_work_pool(POOL)
+    )
+
+
+def has_runs(client: SyncPrefectClient, plans: Sequence[Plan]) -> bool:
+    """Whether the server has planned a training of each asset: Prefect may fail to, silently."""
+    return all(next_training(client, plan) is not None for plan in plans)
+
+
+def next_training(client: SyncPrefectClient, plan: Plan) -> str | None:
+    """When an asset is trained next, in words; None while the server has planned nothing."""
+    deployment = client.read_deployment_by_name(f"train/{plan.asset_id}")
+    if deployment.paused:
+        return "paused in Prefect"
+    for run in runs_of(client, deployment, StateType.SCHEDULED):
+        if run.next_scheduled_start_time:
+            return f"next training {run.next_scheduled_start_time:%a %d %b %Y %H:%M} UTC"
+    return None

@@ -1,0 +1,48 @@
+"""Addresses and secrets, from the environment; nothing here is ever written to a file."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things live. Each field is the environment variable ``FAULTWATCH_<FIELD>``.
+
+    Example:
+        >>> Settings(home=Path("plant")).historian_folder
+        PosixPath('plant/historian')
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FAULTWATCH_", frozen=True)
+
+    home: Path = Field(default=Path(".faultwatch"), description="Folder for everything below.")
+    historian: Path | None = Field(default=None, description="Folder of the Delta tables.")
+    tracking_uri: str | None = Field(default=None, description="Address of the MLflow server.")
+    signing_key: Path | None = Field(default=None, description="Private key that signs bundles.")
+    mlflow_port: int = Field(
+        default=5000, ge=1, le=65535, description="Port of the MLflow server that `up` starts."
+    )
+    prefect_port: int = Field(
+        default=4200, ge=1, le=65535, description="Port of the Prefect server that `up` starts."
+    )
+
+    @property
+    def historian_folder(self) -> Path:
+        """Folder of the Delta tables, one sub-folder an asset."""
+        return self.historian or self.home / "historian"
+
+    @property
+    def tracking_address(self) -> str:
+        """MLflow address: a server, or a database file under ``home``."""
+        return self.tracking_uri or f"sqlite:///{self.home.resolve()}/mlflow.db"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Private key that signs bundles."""
+        return self.signing_key or self.home / "keys" / "faultwatch.key"
+
+    @property
+    def public_key_file(self) -> Path:
+        """Public key beside the private one."""
+        return self.signing_key_file.with_suffix(".pub")

@@ -1,0 +1,128 @@
+"""The threshold, from a false-alarm budget: the alarm logic replayed over normal running."""
+
+import math
+
+import numpy as np
+from scipy.stats import chi2, poisson
+
+from faultwatch_edge.alarm import count_raised
+from faultwatch_edge.manifest import ThresholdSpec
+from models.config import AlarmConfig
+from models.crossfit import NormalScores
+
+COARSE = 0.02
+FINE = 0.001
+"""Steps of the search, in ``-log10 p``."""
+FREQUENT = 20
+"""Alarms at which the rate is known well enough to extrapolate from."""
+SECONDS_PER_DAY = 86_400.0
+
+
+def rate_interval(count: int, days: float) -> tuple[float, float]:
+    """90% interval of a Poisson rate, a day; with count 0 the lower limit is 0.
+
+    Reference:
+        F. Garwood: Fiducial limits for the Poisson distribution, 1936,
+        https://doi.org/10.1093/biomet/28.3-4.437
+
+    Example:
+        >>> tuple(round(limit, 3) for limit in rate_interval(3, 30.0))
+        (0.027, 0.258)
+        >>> tuple(round(limit, 3) for limit in rate_interval(0, 30.0))
+        (0.0, 0.1)
+    """
+    lower = float(chi2.ppf(0.05, 2 * count)) / 2 if count else 0.0
+    return lower / days, float(chi2.ppf(0.95, 2 * count + 2)) / 2 / days
+
+
+def count_band(expected: float) -> tuple[int, int]:
+    """Central 90% band of a Poisson count.
+
+    Example:
+        >>> count_band(0.6), count_band(12.0)
+        ((0, 2), (7, 18))
+    """
+    return int(poisson.ppf(0.05, expected)), int(poisson.ppf(0.95, expected))
+
+
+def days_needed(false_alarms_per_day: float) -> float:
+    """Days of scored normal running that support a budget: those in which it allows one alarm."""
+    return 1.0 / false_alarms_per_day
+
+
+class AlarmCounter:
+    """Counts the alarms that normal running would raise at a threshold."""
+
+    def __init__(self, normal: NormalScores, alarm: AlarmConfig, *, window_s: float) -> None:
+        times_us = normal.end_times.astype("datetime64[us]").astype(np.int64)
+        bounds = np.flatnonzero(np.diff(normal.segment)) + 1
+        self.parts = list(
+            zip(
+                *(np.split(array, bounds) for array in (normal.score, normal.scored, times_us)),
+                strict=True,
+            )
+        )
+        self.delays = (round(alarm.on_delay_s * 1e6), round(alarm.off_delay_s * 1e6))
+        self.days = float(normal.scored.sum()) * window_s / SECONDS_PER_DAY
+        self.highest = float(np.max(normal.score[normal.scored], initial=0.0))
+
+    def __call__(self, threshold: float) -> int:
+        """Alarms raised in all of it."""
+        on_delay_us, off_delay_us = self.delays
+        return sum(
+            count_raised(
+                score,
+                threshold,
+                times_us=times_us,
+                on_delay_us=on_delay_us,
+                off_delay_us=off_delay_us,
+                scored=scored,
+            )
+            for score, scored, times_us in self.parts
+        )
+
+    def lowest_within(self, allowed: float) -> float:
+        """Smallest threshold such that it and all above it raise at most so many alarms."""
+        best = self.highest + FINE
+        for step in (COARSE, FINE):
+            for threshold in np.arange(best - step, 0.0, -step):
+                if self(threshold) > allowed:
+                    break
+                best = float(threshold)
+        return best
+
+
+def find_threshold(normal: NormalScores, alarm: AlarmConfig, *, window_s: float) -> ThresholdSpec:
+    """Find the smallest threshold that keeps the budget, and every threshold above it too.
+
+    Where the budget allows less than one alarm in the days at hand, the threshold is extrapolated
+    from thresholds that raise more: log rate falls linearly with the score, and never quicker
+    than the score promises (a score of ``s`` means a p-value of ``10^-s``).
+
+    Args:
+        normal: out-of-fold scores of normal running.
+        alarm: budget and delays.
+        window_s: time that each window adds to the scored time.
+    """
+    counter = AlarmCounter(normal, alarm, window_s=window_s)
+    allowed = alarm.false_alarms_per_day * counter.days
+    extrapolated = allowed < 1.0
+    threshold = _extrapolate(counter, allowed) if extrapolated else counter.lowest_within(allowed)
+    raised = counter(threshold)
+    return ThresholdSpec(
+        score=threshold,
+        false_alarms_per_day=alarm.false_alarms_per_day,
+        expected_per_day=raised / counter.days,
+        interval_per_day=rate_interval(raised, counter.days),
+        scored_days=counter.days,
+        extrapolated=extrapolated,
+    )
+
+
+def _extrapolate(counter: AlarmCounter, allowed: float) -> float:
+    rare = counter.lowest_within(1.0)
+    frequent = counter.lowest_within(float(FREQUENT))
+    slope = 1.0
+    if rare > frequent:
+        slope = min(1.0, math.log10(FREQUENT) / (rare - frequent))
+    return rare + math.log10(1.0 / allowed) / slope

@@ -1,0 +1,238 @@
+"""The only place that knows MLflow: runs, pictures, registered bundles, aliases, their history."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isnan
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+import onnx
+import polars as pl
+from matplotlib.figure import Figure
+from mlflow.data.polars_dataset import from_polars
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from pytorch_lightning.loggers import MLFlowLogger
+
+from pipelines.settings import Settings
+
+BUNDLE_FOLDER = "bundle"
+RIVALS_FOLDER = "rivals"
+CHAMPION_TAG = "champion_since."
+
+
+class RegistryError(Exception):
+    """The registry does not hold what was asked for; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One entry of the history of champions."""
+
+    version: int
+    at: datetime
+    by: str
+    reason: str
+
+
+class Registry:
+    """Runs and registered bundles of one asset.
+
+    Args:
+        settings: where MLflow lives.
+        asset_id: name of the registered model and of the experiment.
+    """
+
+    def __init__(self, settings: Settings, asset_id: str) -> None:
+        self.asset_id = asset_id
+        self.address = settings.tracking_address
+        self._artifacts = settings.home.resolve() / "artifacts"
+        if not settings.tracking_uri:
+            settings.home.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(self.address)
+        mlflow.set_registry_uri(self.address)
+        self.client = MlflowClient(self.address, self.address)
+
+    @contextmanager
+    def run(self, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+        """An MLflow run of this asset's experiment; marked failed if the block raises."""
+        experiment = self.client.get_experiment_by_name(self.asset_id)
+        if experiment is None:
+            location = self._artifacts.as_uri() if self._is_local() else None
+            self.client.create_experiment(self.asset_id, artifact_location=location)
+        mlflow.set_experiment(self.asset_id)
+        with mlflow.start_run(run_name=name, tags=dict(tags)) as run:
+            yield run
+
+    def _is_local(self) -> bool:
+        return urlsplit(self.address).scheme.startswith("sqlite")
+
+    def logger(self, run: Run) -> MLFlowLogger:
+        """Lightning's logger into that run."""
+        return MLFlowLogger(
+            experiment_name=self.asset_id, tracking_uri=self.address, run_id=run.info.run_id
+        )
+
+    def losses(self, run: Run, names: tuple[str, ...]) -> dict[str, list[float]]:
+        """Logged values of some metrics, epoch by epoch."""
+        return {
+            name: [entry.value for entry in self.client.get_metric_history(run.info.run_id, name)]
+            for name in names
+        }
+
+    def log_data(self, samples: pl.DataFrame, *, version: int, context: str) -> None:
+        """Name the data of the run with the historian's version."""
+        source = from_polars(samples, name=f"{self.asset_id}_v{version}")
+        mlflow.log_input(source, context=context)
+
+    def log_parameters(self, parameters: Mapping[str, object]) -> None:
+        """Log the options of the active run."""
+        mlflow.log_params({key: str(value)[:500] for key, value in parameters.items()})
+
+    def log_results(
+        self,
+        *,
+        metrics: Mapping[str, float],
+        figures: Mapping[str, Figure],
+        tables: Mapping[str, pl.DataFrame],
+        note: str,
+    ) -> None:
+        """Log to the active run; a metric that is not a number is left out.
+
+        Args:
+            metrics: figures to compare runs by.
+            figures: pictures by name.
+            tables: tables by name.
+            note: Markdown shown at the top of the run's page.
+        """
+        mlflow.set_tag("mlflow.note.content", note)
+        mlflow.log_metrics({key: value for key, value in metrics.items() if not isnan(value)})
+        for name, figure in figures.items():
+            mlflow.log_figure(figure, f"pictures/{name}.png", save_kwargs={"dpi": 110})
+        for name, table in tables.items():
+            mlflow.log_table(table.to_dict(as_series=False), f"tables/{name}.json")
+
+    def log_rivals(self, bundles: Sequence[Path]) -> None:
+        """Keep the rivals' bundles with the active run, each in a folder named like its own."""
+        for bundle in bundles:
+            mlflow.log_artifact(str(bundle), f"{RIVALS_FOLDER}/{bundle.parent.name}")
+
+    def download_rival(self, version: ModelVersion, rival: str, folder: Path) -> Path:
+        """Copy the bundle of a rival of a registered bundle into a folder."""
+        return self._fetch(version, f"{RIVALS_FOLDER}/{rival}/{version.tags['bundle']}", folder)
+
+    def _fetch(self, version: ModelVersion, artifact: str, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = mlflow.artifacts.download_artifacts(
+            run_id=version.run_id, artifact_path=artifact, dst_path=str(folder)
+        )
+        return Path(found).replace(folder / Path(artifact).name)
+
+    def next_version(self) -> int:
+        """Version that the next registered bundle will have."""
+        return 1 + max((int(version.version) for version in self.versions()), default=0)
+
+    def versions(self) -> list[ModelVersion]:
+        """Registered bundles, the newest first."""
+        found = self.client.search_model_versions(f"name = '{self.asset_id}'")
+        return sorted(found, key=lambda version: -int(version.version))
+
+    def register(self, run: Run, bundle: Path, *, graph: bytes, version: int) -> int:
+        """Log bundle and graph to the run, register the bundle, make it the challenger.
+
+        Args:
+            run: the active run that made the bundle.
+            bundle: the signed file.
+            graph: the ONNX graph in it, shown in the MLflow UI.
+            version: the version that the bundle's manifest names.
+
+        Raises:
+            RegistryError: another training registered a bundle in the meantime.
+        """
+        mlflow.log_artifact(str(bundle), BUNDLE_FOLDER)
+        model = onnx.load_from_string(graph)
+        mlflow.onnx.log_model(
+            model, name="detector", save_as_external_data=False, pip_requirements=["onnxruntime"]
+        )
+        try:
+            self.client.create_registered_model(self.asset_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{mlflow.get_artifact_uri()}/{BUNDLE_FOLDER}"
+        tags = {
+            "bundle": bundle.name,
+            "bundle_sha256": hashlib.sha256(bundle.read_bytes()).hexdigest(),
+            "onnx_sha256": hashlib.sha256(graph).hexdigest(),
+        }
+        made = self.client.create_model_version(self.asset_id, source, run.info.run_id, tags=tags)
+        if int(made.version) != version:
+            self.client.delete_model_version(self.asset_id, made.version)
+            raise RegistryError(
+                f"{self.asset_id}: another training registered version {version} in the meantime; "
+                "train again, one at a time"
+            )
+        self.client.set_registered_model_alias(self.asset_id, "challenger", made.version)
+        return version
+
+    def version_of(self, alias_or_version: str) -> ModelVersion:
+        """Registered bundle behind an alias or a version number.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        try:
+            if alias_or_version.isdigit():
+                return self.client.get_model_version(self.asset_id, alias_or_version)
+            return self.client.get_model_version_by_alias(self.asset_id, alias_or_version)
+        except MlflowException as error:
+            known = ", ".join(version.version for version in self.versions()) or "none"
+            raise RegistryError(
+                f"{self.asset_id}: no registered bundle '{alias_or_version}' (versions: {known}); "
+                f"run `faultwatch train {self.asset_id}` or name another alias or version"
+            ) from error
+
+    def download(self, version: ModelVersion, folder: Path) -> Path:
+        """Copy a registered bundle into a folder.
+
+        Raises:
+            RegistryError: what arrived is not what was registered.
+        """
+        name = version.tags["bundle"]
+        path = self._fetch(version, f"{BUNDLE_FOLDER}/{name}", folder)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != version.tags["bundle_sha256"]:
+            path.unlink()
+            raise RegistryError(
+                f"{name} is not the file that was registered: its SHA-256 differs; train again"
+            )
+        return path
+
+    def make_champion(self, version: ModelVersion, *, at: datetime, by: str, reason: str) -> None:
+        """Move the alias ``champion`` and remember when, why and by whom."""
+        entry = json.dumps({"by": by, "reason": reason})
+        stamp = at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        self.client.set_model_version_tag(
+            self.asset_id, version.version, CHAMPION_TAG + stamp, entry
+        )
+        self.client.set_registered_model_alias(self.asset_id, "champion", version.version)
+
+    def champions(self) -> list[Promotion]:
+        """History of champions, the newest first."""
+        history = [
+            Promotion(
+                version=int(version.version),
+                at=datetime.fromisoformat(key.removeprefix(CHAMPION_TAG)),
+                **json.loads(value),
+            )
+            for version in self.versions()
+            for key, value in version.tags.items()
+            if key.startswith(CHAMPION_TAG)
+        ]
+        return sorted(history, key=lambda promotion: promotion.at, reverse=True)

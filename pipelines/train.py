@@ -1,0 +1,208 @@
+"""Train flow: history in; a registered challenger with its figures and pictures out."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from faultwatch_edge.bundle import read_bundle
+from faultwatch_edge.errors import EdgeError
+from faultwatch_edge.keys import load_private_key, load_trusted_keys
+from features.channels import channel_names
+from features.windows import Windows
+from models.config import ReconstructorName
+from models.training import TrainingLogger
+from pipelines.candidate import Candidate, Origin, asset_windows, git_revision, make_candidate
+from pipelines.config import AssetConfig, load_asset
+from pipelines.evaluate import score_bundle
+from pipelines.history import History, read_history
+from pipelines.report import draw_detector, draw_losses
+from pipelines.settings import Settings
+from pipelines.tracking import Registry, RegistryError
+from pipelines.verdict import Scorecard, describe, fault_table, flat, injected_table, metrics_of
+
+RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
+"""The linear detectors that stand beside every challenger."""
+LOSSES = ("loss", "reconstruction_nll", "kl_divergence")
+Say = Callable[[str], None]
+
+
+class TrainingError(Exception):
+    """A training that cannot begin; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left in the registry."""
+
+    version: int
+    run_id: str
+    cards: tuple[Scorecard, ...]
+    """The challenger's, then those of its rivals."""
+    note: str
+    """Better or not than the champion and the rivals, as Markdown."""
+
+
+def train_asset(
+    asset: AssetConfig, settings: Settings, *, at: datetime, say: Say = lambda _: None
+) -> Trained:
+    """Train, compare with the linear rivals and the champion, register the challenger.
+
+    Args:
+        asset: the asset.
+        settings: historian, MLflow and signing key.
+        at: when the training happens.
+        say: takes a sentence on what is going on.
+
+    Raises:
+        TrainingError: there is no signing key.
+        pipelines.history.HistoryError: there is nothing to learn from.
+    """
+    history = read_history(asset, settings)
+    key = _signing_key(settings)
+    registry = Registry(settings, asset.asset.id)
+    version = registry.next_version()
+    name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
+    tags = {"asset": asset.asset.id, "site": asset.asset.site, "git_revision": git_revision()}
+    with tempfile.TemporaryDirectory() as scratch, registry.run(name, tags) as run:
+        folder = Path(scratch)
+        origin = Origin(version, at, run.info.run_id, history.version)
+        registry.log_data(history.normal, version=history.version, context="train")
+        registry.log_parameters(_parameters(asset, history))
+        recent = asset_windows(asset, history.held_out)
+        made = _make_all(
+            asset,
+            history,
+            recent=recent,
+            origin=origin,
+            folder=folder,
+            key=key,
+            logger=registry.logger(run),
+            say=say,
+        )
+        say("replaying held-out running, labelled and injected faults")
+        cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
+        note = describe(cards, _champion(asset, registry, history, folder, settings))
+        chosen = made[asset.model.reconstructor]
+        registry.log_results(
+            metrics={**metrics_of(cards[0]), **flat(cards[1:])},
+            figures={
+                "losses": draw_losses(registry.losses(run, LOSSES)),
+                **draw_detector(chosen.bundle, recent, history.intervals),
+            },
+            tables={"faults": fault_table(cards), "injected_faults": injected_table(cards)},
+            note=note,
+        )
+        say("registering the challenger")
+        registry.log_rivals([one.path for who, one in made.items() if one is not chosen])
+        registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
+    return Trained(version, run.info.run_id, cards, note)
+
+
+def _make_all(
+    asset: AssetConfig,
+    history: History,
+    *,
+    recent: Windows,
+    origin: Origin,
+    folder: Path,
+    key: Ed25519PrivateKey,
+    logger: TrainingLogger,
+    say: Say,
+) -> dict[ReconstructorName, Candidate]:
+    """The asset's detector and its linear rivals, each exported and signed."""
+    normal = asset_windows(asset, history.normal)
+    return {
+        name: make_candidate(
+            asset,
+            name,
+            normal=normal,
+            recent=recent,
+            origin=origin,
+            folder=folder / name,
+            private_key=key,
+            logger=logger if name == asset.model.reconstructor else None,
+            say=say,
+        )
+        for name in _contestants(asset)
+    }
+
+
+def _contestants(asset: AssetConfig) -> list[ReconstructorName]:
+    chosen = asset.model.reconstructor
+    return [
+        chosen,
+        *(name for name in RIVALS if name != chosen),
+    ]
+
+
+def _signing_key(settings: Settings) -> Ed25519PrivateKey:
+    path = settings.signing_key_file
+    if not path.is_file():
+        raise TrainingError(
+            f"no signing key at {path}; make one with `faultwatch keys`, or set "
+            "FAULTWATCH_SIGNING_KEY to yours"
+        )
+    return load_private_key(path)
+
+
+def _champion(
+    asset: AssetConfig, registry: Registry, history: History, folder: Path, settings: Settings
+) -> Scorecard | None:
+    """The champion, judged on the same samples; None where there is none that fits."""
+    try:
+        path = registry.download(registry.version_of("champion"), folder / "champion")
+        bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
+    except (RegistryError, EdgeError):
+        return None
+    if bundle.manifest.channel_names != tuple(channel_names(asset.channel)):
+        return None
+    return score_bundle(asset, f"champion {bundle.manifest.version}", bundle, history)
+
+
+def _parameters(asset: AssetConfig, history: History) -> dict[str, object]:
+    sections = {
+        "model": asset.model.model_dump(),
+        "window": asset.window.model_dump(),
+        "regime": asset.regime.model_dump(),
+        "alarm": asset.alarm.model_dump(
+            include={"false_alarms_per_day", "on_delay_s", "off_delay_s"}
+        ),
+    }
+    flat_sections = {
+        f"{section}.{key}": value
+        for section, part in sections.items()
+        for key, value in part.items()
+    }
+    return {
+        **flat_sections,
+        "historian_version": history.version,
+        "channels": len(asset.channel),
+        "normal_samples": history.normal.height,
+        "normal_from": history.normal["time"][0],
+        "normal_to": history.normal["time"][-1],
+        "held_out_samples": history.held_out.height,
+    }
+
+
+@flow(name="train", description="Train a challenger from the historian and register it.")
+def train(asset_file: str) -> dict[str, float | int | str]:
+    """Train a challenger.
+
+    Args:
+        asset_file: asset file, or id of a shipped asset.
+    """
+    asset = load_asset(asset_file)
+    trained = train_asset(asset, Settings(), at=datetime.now(UTC), say=get_run_logger().info)
+    create_markdown_artifact(trained.note, key=f"train-{asset.asset.id}".replace("_", "-"))
+    return {
+        "version": trained.version,
+        "run_id": trained.run_id,
+        "note": trained.note,
+        **metrics_of(trained.cards[0]),
+    }

@@ -1,0 +1,194 @@
+"""Up: MLflow, a Prefect server and a worker on this machine, and the schedules of some assets.
+
+Nothing listens beyond this machine.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
+
+from pipelines.schedules import (
+    POOL,
+    WORKER,
+    Plan,
+    has_runs,
+    is_online,
+    make_deployments,
+    make_plans,
+    next_training,
+    prefect_client,
+    settle,
+)
+from pipelines.services import (
+    MARK,
+    Services,
+    StartError,
+    StopRequested,
+    marked_processes,
+    say,
+    stop_requests,
+)
+from pipelines.settings import Settings
+
+__all__ = ["StartError", "run_services"]
+
+HOST = "127.0.0.1"
+
+
+def run_services(settings: Settings, assets: Sequence[str], *, cron: str | None) -> None:
+    """Start everything, say where it is, and stop it on Ctrl-C or SIGTERM.
+
+    Args:
+        settings: home and ports.
+        assets: asset files, or ids of shipped assets.
+        cron: schedule of all trainings, UTC; None = each asset's own.
+
+    Raises:
+        StartError: a port is taken, a schedule is wrong, or a service ended.
+        pipelines.config.ConfigError: an asset file cannot be used.
+    """
+    plans = make_plans(assets, cron)
+    check_free(settings)
+    with stop_requests() as stopping:
+        services = Services(make_environment(settings), settings.home.resolve(), stopping)
+        try:
+            bring_up(services, settings, plans)
+            services.watch()
+        except StopRequested:
+            say("Stopping.")
+        finally:
+            services.stop()
+
+
+def check_free(settings: Settings) -> None:
+    """Both ports are free, and no other `up` runs in this home.
+
+    Raises:
+        StartError: says which port or process is in the way.
+    """
+    home = settings.home.resolve()
+    if running := marked_processes(home):
+        pids = " ".join(map(str, running))
+        raise StartError(
+            f"an earlier `faultwatch up` still runs in {home}; stop it with Ctrl-C, "
+            f"or, if it was killed, end what it left: kill {pids}"
+        )
+    ports = {"MLFLOW": settings.mlflow_port, "PREFECT": settings.prefect_port}
+    if settings.mlflow_port == settings.prefect_port:
+        raise StartError(
+            f"FAULTWATCH_MLFLOW_PORT and FAULTWATCH_PREFECT_PORT are both "
+            f"{settings.mlflow_port}; set one to another port"
+        )
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise StartError(
+                    f"port {port} is not free ({error.strerror}); stop the program that uses it, "
+                    f"or set FAULTWATCH_{name}_PORT to another port"
+                ) from error
+
+
+def make_environment(settings: Settings) -> dict[str, str]:
+    """Environment of all children: this home, these servers, no proxy and no page in between."""
+    home = settings.home.resolve()
+    origins = ",".join(f"http://{host}:{settings.prefect_port}" for host in (HOST, "localhost"))
+    past_proxies = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
+    return {
+        "PREFECT_HOME": str(home / "prefect"),
+        **os.environ,
+        MARK: str(home),
+        "FAULTWATCH_HOME": str(home),
+        "FAULTWATCH_HISTORIAN": str(settings.historian_folder.resolve()),
+        "FAULTWATCH_SIGNING_KEY": str(settings.signing_key_file.resolve()),
+        "FAULTWATCH_TRACKING_URI": mlflow_address(settings),
+        "NO_PROXY": past_proxies,
+        "no_proxy": past_proxies,
+        "PREFECT_API_URL": f"{prefect_address(settings)}/api",
+        # Prefect's own default lets any page in a browser on this machine start flows.
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origins,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> None:
+    """Start all services, deploy, and say where everything is and what comes next."""
+    home = settings.home.resolve()
+    services.start("MLflow", *mlflow_arguments(settings))
+    services.start(
+        "Prefect", "prefect", "server", "start", "--host", HOST, "--port", settings.prefect_port
+    )
+    services.wait("Prefect", lambda: answers(settings.prefect_port, "/api/health"))
+    with prefect_client(f"{prefect_address(settings)}/api") as client:
+        settle(client, plans)
+        deployments = home / "deployments.yaml"
+        deployments.write_text(json.dumps(make_deployments(plans), indent=2), encoding="utf-8")
+        services.start(
+            "deploy",
+            *("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(deployments)),
+            lasting=False,
+        )
+        services.wait("MLflow", lambda: answers(settings.mlflow_port, "/health"))
+        began = datetime.now(UTC)
+        services.start(
+            "worker",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            POOL,
+            "--type",
+            "process",
+            "--name",
+            WORKER,
+        )
+        services.wait("The worker", lambda: is_online(client, began))
+        services.wait("The schedule", lambda: services.ended("deploy") and has_runs(client, plans))
+        say(f"\nMLflow   {mlflow_address(settings)}\nPrefect  {prefect_address(settings)}\n")
+        for plan in plans:
+            say(f"{plan.asset_id}: {next_training(client, plan)}")
+    say("\nCtrl-C stops everything.")
+
+
+def mlflow_arguments(settings: Settings) -> list[str | int]:
+    """Serve the database and the artifacts that the verbs use without a server, too.
+
+    Artifacts keep ``file:`` addresses, so that what is trained now is found again without a server.
+    """
+    artifacts = (settings.home.resolve() / "artifacts").as_uri()
+    return [
+        *("mlflow", "server", "--host", HOST, "--port", settings.mlflow_port, "--workers", 1),
+        *(
+            "--backend-store-uri",
+            settings.model_copy(update={"tracking_uri": None}).tracking_address,
+        ),
+        *("--default-artifact-root", artifacts, "--artifacts-destination", artifacts),
+        *("--uvicorn-opts", "--no-access-log"),
+    ]
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a server on this machine says that it is well."""
+    connection = HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200  # noqa: PLR2004 - OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def mlflow_address(settings: Settings) -> str:
+    """Address of the MLflow server that `up` starts."""
+    return f"http://{HOST}:{settings.mlflow_port}"
+
+
+def prefect_address(settings: Settings) -> str:
+    """Address of the Prefect server that `up` starts."""
+    return f"http://{HOST}:{settings.prefect_port}"

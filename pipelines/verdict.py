@@ -1,0 +1,166 @@
+"""Figures of an evaluation in the form that people compare: metrics, tables, a sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from statistics import median
+
+import polars as pl
+
+from faultwatch_edge.manifest import ThresholdSpec
+from pipelines.injected import InjectedFaults
+from pipelines.replay import Evaluation
+from pipelines.threshold import days_needed
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """All that one bundle achieved."""
+
+    name: str
+    """``vae``, ``window_pca``, ``pca`` or ``champion``."""
+    threshold: ThresholdSpec
+    evaluation: Evaluation
+    injected: tuple[InjectedFaults, ...]
+
+    @property
+    def median_delay_h(self) -> float:
+        """Median delay of the labelled faults that were found, in hours."""
+        delays = [fault.delay_s for fault in self.evaluation.faults if fault.delay_s is not None]
+        return median(delays) / 3600 if delays else float("nan")
+
+    @property
+    def injected_found_share(self) -> float:
+        """Share of the injected faults that were found."""
+        tried = sum(kind.tried for kind in self.injected)
+        return sum(kind.found for kind in self.injected) / tried if tried else float("nan")
+
+
+def metrics_of(card: Scorecard) -> dict[str, float]:
+    """Figures of a scorecard under the names that MLflow shows."""
+    threshold, normal = card.threshold, card.evaluation.normal
+    metrics = {
+        "threshold": threshold.score,
+        "false_alarms.budget_per_day": threshold.false_alarms_per_day,
+        "false_alarms.crossfit_per_day": threshold.expected_per_day,
+        "false_alarms.crossfit_low": threshold.interval_per_day[0],
+        "false_alarms.crossfit_high": threshold.interval_per_day[1],
+        "false_alarms.crossfit_days": threshold.scored_days,
+        "false_alarms.extrapolated": float(threshold.extrapolated),
+        "false_alarms.held_out_per_day": normal.per_day,
+        "false_alarms.held_out_low": normal.interval_per_day[0],
+        "false_alarms.held_out_high": normal.interval_per_day[1],
+        "false_alarms.held_out_days": normal.days,
+        "anomalous_share.held_out_normal": normal.anomalous_share,
+        "faults.found_share": card.evaluation.found_share,
+        "faults.median_delay_h": card.median_delay_h,
+        "injected.found_share": card.injected_found_share,
+    }
+    for kind in card.injected:
+        metrics[f"injected.{kind.kind}.found_share"] = kind.found / kind.tried
+        metrics[f"injected.{kind.kind}.first_hit_share"] = kind.first_hits / kind.tried
+        if kind.median_delay_s is not None:
+            metrics[f"injected.{kind.kind}.median_delay_h"] = kind.median_delay_s / 3600
+    return metrics
+
+
+def fault_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
+    """One row a labelled fault: delay in minutes of each bundle, and whom the first one blames."""
+    first = cards[0]
+    rows = []
+    for place, fault in enumerate(first.evaluation.faults):
+        delays = {
+            f"{card.name}, min": _minutes(card.evaluation.faults[place].delay_s) for card in cards
+        }
+        rows.append(
+            {"fault": fault.name, **delays, "contributors": ", ".join(fault.contributors[:3])}
+        )
+    return pl.DataFrame(rows)
+
+
+def injected_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
+    """One row a kind of injected fault and bundle."""
+    return pl.DataFrame(
+        [
+            {
+                "kind": kind.kind,
+                "detector": card.name,
+                "found": f"{kind.found} of {kind.tried}",
+                "median delay, min": _minutes(kind.median_delay_s),
+                "right channel first": f"{kind.first_hits} of {kind.tried}",
+            }
+            for card in cards
+            for kind in card.injected
+        ]
+    )
+
+
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds / 60, 1)
+
+
+def describe(cards: Sequence[Scorecard], champion: Scorecard | None) -> str:
+    """The note at the top of the MLflow run: better or not, and by which figures."""
+    first = cards[0]
+    lines = [f"**{_sentence(first, champion)}**", "", promise(first.threshold), ""]
+    lines += [
+        "| detector | false alarms a day (90%) | faults found | median delay | injected found |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [_row(card) for card in (*cards, *([champion] if champion else []))]
+    return "\n".join(lines)
+
+
+def promise(threshold: ThresholdSpec) -> str:
+    """What the threshold promises, and what it rests on."""
+    low, high = threshold.interval_per_day
+    text = (
+        f"Budget {threshold.false_alarms_per_day:g} false alarms a day. "
+        f"In {threshold.scored_days:.1f} days of cross-fitted normal running, threshold {threshold.score:.2f} raised "
+        f"{threshold.expected_per_day:.2f} a day (90% interval {low:.2f} to {high:.2f})."
+    )
+    if not threshold.extrapolated:
+        return text
+    more = days_needed(threshold.false_alarms_per_day) - threshold.scored_days
+    return (
+        f"{text} The threshold is extrapolated: {more:.0f} more days of normal running "
+        "would support it."
+    )
+
+
+def _sentence(card: Scorecard, champion: Scorecard | None) -> str:
+    if champion is None:
+        return "No champion to compare with."
+    found, before = card.evaluation.found_share, champion.evaluation.found_share
+    alarms, earlier = card.evaluation.normal.alarms, champion.evaluation.normal.alarms
+    injected, formerly = card.injected_found_share, champion.injected_found_share
+    gains = [
+        _no_less(found, before) and _no_less(injected, formerly) and alarms <= earlier,
+        _no_less(before, found) and _no_less(formerly, injected) and earlier <= alarms,
+    ]
+    word = {(True, True): "As good as", (True, False): "Better than", (False, True): "Worse than"}
+    return f"{word.get((gains[0], gains[1]), 'Neither better nor worse than')} the champion."
+
+
+def _no_less(value: float, other: float) -> bool:
+    return isnan(value) or isnan(other) or value >= other
+
+
+def _row(card: Scorecard) -> str:
+    normal, faults = card.evaluation.normal, card.evaluation.faults
+    injected = f"{card.injected_found_share:.0%}"
+    found = sum(fault.delay_s is not None for fault in faults)
+    low, high = normal.interval_per_day
+    return (
+        f"| {card.name} | {normal.per_day:.2f} ({low:.2f} to {high:.2f}) "
+        f"| {found} of {len(faults)} | {card.median_delay_h:.1f} h | {injected} |"
+    )
+
+
+def flat(rivals: Sequence[Scorecard]) -> dict[str, float]:
+    """Metrics of the rivals, each under its own name."""
+    return {
+        f"rival.{card.name}.{key}": value
+        for card in rivals
+        for key, value in metrics_of(card).items()
+    }
