@@ -18,6 +18,8 @@ SUPPORT = 20
 """Values beyond the last knot, at least: fewer say nothing about a quantile."""
 TAIL = 200
 """Largest values that decide the slope of the tail."""
+LEAST_STEP = 1e-6
+"""Distance of two knots, at least, as a share of the largest: float32 resolves no less."""
 UNBOUNDED = 3e38
 NEUTRAL = float(np.log10(np.e))
 """Mean of ``-log10 p`` in normal running, whatever the statistic."""
@@ -91,7 +93,7 @@ def _pieces(
     ordered: NDArray[np.float64], levels: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     knots = np.quantile(ordered, 1.0 - 10.0**-levels)
-    smallest = 1e-6 * max(float(ordered[-1] - ordered[0]), 1e-6)
+    smallest = LEAST_STEP * max(abs(float(knots[0])), abs(float(knots[-1])), LEAST_STEP)
     knots = np.maximum.accumulate(knots) + smallest * np.arange(len(knots))
     widths = np.append(np.diff(knots), UNBOUNDED)
     slopes = np.append(LEVEL_STEP / np.diff(knots), _tail_slope(ordered, smallest))
@@ -99,10 +101,13 @@ def _pieces(
 
 
 def _tail_slope(ordered: NDArray[np.float64], smallest: float) -> float:
-    """Slope of ``-log10 p`` of the exponential with the mean excess of the largest values."""
+    """Slope of ``-log10 p`` of the exponential with the median excess of the largest values.
+
+    The median, because one gross outlier in normal running must not flatten the slope.
+    """
     tail = ordered[-min(TAIL, len(ordered) // 5) :]
-    excess = float(np.mean(tail - tail[0]))
-    return NEUTRAL / max(excess, smallest)
+    mean_excess = float(np.median(tail - tail[0])) / np.log(2.0)
+    return NEUTRAL / max(mean_excess, smallest)
 
 
 def check_unseen(*, trained: NDArray[np.int64], calibrated: NDArray[np.int64]) -> None:

@@ -16,7 +16,7 @@ UNBOUNDED = 3e38
 
 
 class RegimeGate(nn.Module):
-    """Counts the cells since the machine began to run; opens after the start-up.
+    """Counts the cells since the machine began to run; opens with the first after the start-up.
 
     A missing value of a running condition's channel does not stop the count. The count is carried
     from call to call in one number of state; 0 means that nothing is known yet.
@@ -62,9 +62,8 @@ class RegimeGate(nn.Module):
         since_break = trailing[latest.clamp(min=0)] + self.hop * (number - latest)
         unbroken = torch.maximum(state + self.hop * (number + 1), length + self.hop * number)
         cells = torch.where(latest >= 0, since_break.to(window.dtype), unbroken)
-        needed = max(self.startup_cells, 1)
-        scored = (cells >= needed).to(window.dtype)
-        most = needed + length  # the count may stop here: beyond, only "long enough" matters
+        scored = (cells > self.startup_cells).to(window.dtype)
+        most = self.startup_cells + length + 1  # beyond, only "long enough" matters
         return scored, cells[-1:].clamp(max=float(most))
 
     def _trailing_cells(self, window: Float[Tensor, "batch channel time"]) -> Tensor:

@@ -5,8 +5,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-RELATIVE_FLOOR = 1e-3
-"""Smallest scale of a channel, as a share of its mean or of 1: a constant channel has no spread."""
+CONSTANT = 1e-6
+"""A channel that moves by less than this share of its mean is constant: float32 resolves no more."""
+CONSTANT_SCALE = 1e-3
+"""Scale of a constant channel, as a share of its mean, or of 1 where that is 0."""
+LIMIT = 1e6
+"""Values further than this from the mean, in standard units, count as this: squares stay finite."""
 
 
 class Normalizer(nn.Module):
@@ -40,7 +44,7 @@ class Normalizer(nn.Module):
             was present.
         """
         present = ~torch.isnan(window)
-        values = (window - self.mean[:, None]) / self.scale[:, None]
+        values = ((window - self.mean[:, None]) / self.scale[:, None]).clamp(-LIMIT, LIMIT)
         return torch.where(present, values, torch.zeros_like(values)), present
 
     def restore(
@@ -55,7 +59,7 @@ def fit_normalizer(cells: Float[Tensor, "row channel"]) -> Normalizer:
 
     Args:
         cells: normal running, engineering units, NaN = missing. A channel without any value gets
-            mean 0 and scale 1.
+            mean 0 and scale 1, a constant one a thousandth of its mean as scale.
     """
     present = ~torch.isnan(cells)
     count = present.sum(dim=0).clamp(min=1)
@@ -63,7 +67,7 @@ def fit_normalizer(cells: Float[Tensor, "row channel"]) -> Normalizer:
     mean = values.sum(dim=0) / count
     deviations = torch.where(present, cells.double() - mean, 0.0)
     deviation = (deviations.square().sum(dim=0) / count).sqrt()
-    measured = present.any(dim=0)
-    floor = RELATIVE_FLOOR * torch.where(mean == 0, torch.ones_like(mean), mean.abs())
-    scale = torch.where(measured, torch.maximum(deviation, floor), 1.0)
+    size = torch.where(mean == 0, 1.0, mean.abs())
+    scale = torch.where(deviation > CONSTANT * size, deviation, CONSTANT_SCALE * size)
+    scale = torch.where(present.any(dim=0), scale, 1.0)
     return Normalizer(mean.float(), scale.float())

@@ -1,6 +1,7 @@
 """Lightning training of the variational autoencoder: data, masks, augmentation, the loop."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from models.vae import ConvVae, reparameterise
 
 TrainingLogger = Logger
 """Takes the losses of each epoch; the one name by which others know Lightning's loggers."""
+CENTRE_WINDOWS = 10_000
+"""Windows that the mean residual is taken over, about."""
+CENTRE_BATCH = 512
 Batch = tuple[Float[Tensor, "batch channel time"], Bool[Tensor, "batch channel time"]]
 
 
@@ -169,17 +173,18 @@ def fit_vae(
         seed: decides initial weights, order of windows, masks, shifts and noise.
         logger: takes the losses of each epoch; None = nowhere.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     channels, length = source.windows.cells.shape[1], source.windows.length
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = ConvVae(channels=channels, length=length, width=config.width, latent=config.latent)
-    augmenter = Augmenter(_last_rows(source), config.augmentation)
+    rows = _last_rows(source)
+    augmenter = Augmenter(rows, config.augmentation)
+    _silence_lightning()
     trainer = pl.Trainer(
         max_epochs=config.epochs,
         accelerator="cpu",
         logger=logger or False,
-        log_every_n_steps=1_000_000,
+        log_every_n_steps=1,
         gradient_clip_val=1.0,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -187,7 +192,42 @@ def fit_vae(
         deterministic=True,
     )
     trainer.fit(VaeTraining(vae, augmenter, config, seed), WindowData(source, config, seed=seed))
-    return vae.eval()
+    _forget_constant(vae, rows)
+    _centre(vae.eval(), source)
+    return vae
+
+
+def _silence_lightning() -> None:
+    """Drop three notes that a user of this training can do nothing about."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for note in (".*LeafSpec.*", ".*IterableDataset.*__len__.*", ".*does not have many workers.*"):
+        warnings.filterwarnings("ignore", message=note)
+
+
+def _forget_constant(vae: ConvVae, rows: Float[Tensor, "row channel"]) -> None:
+    """Expect of a channel that never moved just what it always was."""
+    constant = (rows == rows[0]).all(dim=0)
+    bias: Tensor = vae.write.bias  # type: ignore[assignment]  # this layer has one
+    with torch.no_grad():
+        vae.write.weight[constant] = 0.0
+        bias[constant] = 0.0
+
+
+def _centre(vae: ConvVae, source: TrainingWindows) -> None:
+    """Make the training windows' mean residual zero, for every channel and cell.
+
+    Where the optimiser stops, each model is off by a little of its own; left in, that would make
+    scores of one model disagree with a calibration made by others.
+    """
+    places = np.arange(0, len(source.index), max(1, len(source.index) // CENTRE_WINDOWS))
+    total, count = torch.zeros_like(vae.offset), torch.zeros_like(vae.offset)
+    with torch.no_grad():
+        for start in range(0, len(places), CENTRE_BATCH):
+            values, present = source.batch(places[start : start + CENTRE_BATCH])
+            expected, _ = vae(values, present)
+            total += torch.where(present, values - expected, 0.0).sum(dim=0)
+            count += present.sum(dim=0)
+    vae.offset += total / count.clamp(min=1.0)
 
 
 def _last_rows(source: TrainingWindows) -> Float[Tensor, "row channel"]:

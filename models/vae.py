@@ -72,6 +72,7 @@ class ConvVae(nn.Module):
     """
 
     log_variance: nn.Parameter
+    offset: Tensor
 
     def __init__(self, *, channels: int, length: int, width: int, latent: int) -> None:
         super().__init__()
@@ -84,6 +85,7 @@ class ConvVae(nn.Module):
         self.decoder = nn.Sequential(*(ResidualBlock(width, dilation=d) for d in (1, 2)))
         self.write = nn.Conv1d(width, channels, 1)
         self.log_variance = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("offset", torch.zeros(channels, length))
 
     def encode(
         self,
@@ -100,7 +102,7 @@ class ConvVae(nn.Module):
     def decode(self, latent: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel time"]:
         """Mean of the likelihood: the expected window of this latent."""
         hidden = self.from_latent(latent).unsqueeze(2) + self.position
-        expected: Tensor = self.write(self.decoder(hidden))
+        expected: Tensor = self.write(self.decoder(hidden)) + self.offset
         return expected
 
     @override

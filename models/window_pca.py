@@ -8,6 +8,8 @@ from typing_extensions import override
 WINDOW_COMPONENTS = 16
 ROW_VARIANCE = 0.9
 """Share of the variance that the principal components of single rows keep."""
+LEAST_VARIANCE = 1e-6
+"""Of a principal component, in standard units squared: constant channels have none."""
 
 
 class WindowPca(nn.Module):
@@ -88,6 +90,7 @@ def fit_row_pca(rows: Float[Tensor, "row channel"]) -> RowPca:
     covariance = (rows.double().T @ rows.double()) / len(rows)
     variances, directions = torch.linalg.eigh(covariance)
     variances, directions = variances.flip(0), directions.flip(1)
+    variances = variances.clamp(min=LEAST_VARIANCE)
     share = torch.cumsum(variances, 0) / variances.sum()
     kept = min(int((share < ROW_VARIANCE).sum()) + 1, len(variances))
     return RowPca(directions[:, :kept].T.float().contiguous(), variances[:kept].sqrt().float())

@@ -2,12 +2,14 @@
 
 import argparse
 import getpass
+import logging
 import os
 import sys
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
+from pipelines.config import load_asset
 from pipelines.settings import Settings
 
 QUIET = {
@@ -45,7 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     prefect_home = os.environ.setdefault("PREFECT_HOME", str(Settings().home.resolve() / "prefect"))
     Path(prefect_home).mkdir(parents=True, exist_ok=True)
     options = make_parser().parse_args(arguments)
+    logging.getLogger("prefect.flow_runs").addFilter(_without_traceback)
     try:
+        for asset_file in _asset_files(options):
+            load_asset(asset_file)  # a wrong option is answered before any server starts
         options.run(options)
     except KeyboardInterrupt:
         return 130
@@ -55,6 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"faultwatch: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _asset_files(options: argparse.Namespace) -> list[str]:
+    """Asset files that the verb names."""
+    return [*getattr(options, "assets", []), *filter(None, [getattr(options, "asset", None)])]
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave only the sentence of an expected error in a flow's log."""
+    if record.exc_info and isinstance(record.exc_info[1], _expected_errors()):
+        record.exc_info = None
+    return True
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

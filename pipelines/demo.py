@@ -4,7 +4,9 @@ Ingest, train, promote and release are the same flows that a plant uses. Then th
 through normal days and twenty faults that nothing was learned from.
 """
 
+import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +33,8 @@ from pipelines.train import train
 
 PLANT = "tennessee_eastman"
 RIVAL = "pca"
+PLAIN_WIDTH = 130
+"""Columns of the table where nobody sees a terminal."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def run_demo(settings: Settings, *, data: Path | None, at: datetime) -> None:
         data: folder of the plant's data; None = those that come with Faultwatch.
         at: when the demo's model is promoted.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     asset_file = _asset_file(settings, data)
     asset_id = load_asset(asset_file).asset.id
     if not settings.signing_key_file.is_file():
@@ -89,7 +93,10 @@ def run_demo(settings: Settings, *, data: Path | None, at: datetime) -> None:
         ],
         runs,
     )
-    console.print(_what_next(settings, asset_id, bundle_path, picture))
+    journal = settings.home / "demo_alarms.jsonl"
+    lines = (json.dumps(message) + "\n" for message in lives["vae"].messages)
+    journal.write_text("".join(lines), encoding="utf-8")
+    console.print(_what_next(settings, asset_id, bundle_path), soft_wrap=True)
 
 
 def _asset_file(settings: Settings, data: Path | None) -> str:
@@ -130,14 +137,14 @@ def judge_runs(runs: Sequence[Run], life: Replay) -> list[RunOutcome]:
 def _fault_table(outcomes: Sequence[RunOutcome], rivals: Sequence[RunOutcome]) -> Table:
     table = Table(title="Twenty faults that nothing was learned from", title_justify="left")
     for column in ("", "disturbance", "alarm after", "first contributors", "PCA T²+Q after"):
-        table.add_column(column, justify="right" if "after" in column else "left")
+        table.add_column(column, justify="right" if "after" in column else "left", overflow="fold")
     for outcome, rival in zip(outcomes, rivals, strict=True):
         if outcome.run.disturbance is not None:
             table.add_row(
                 str(outcome.run.disturbance),
                 outcome.run.description,
                 _minutes(outcome.delay_s),
-                ", ".join(outcome.contributors[:3]),
+                "\n".join(outcome.contributors[:3]),
                 _minutes(rival.delay_s),
             )
     return table
@@ -185,10 +192,11 @@ def _save_picture(path: Path, lives: Sequence[Life], runs: Sequence[Run]) -> Non
     draw_lives(lives, spans, names).savefig(path, dpi=110)
 
 
-def _what_next(settings: Settings, asset_id: str, bundle: Path, picture: Path) -> str:
+def _what_next(settings: Settings, asset_id: str, bundle: Path) -> str:
     key = bundle.parent / settings.public_key_file.name
     return (
-        f"\nThe picture:       {picture}\n"
+        f"\nThe picture:       {settings.home / 'demo.png'}\n"
+        f"Every message:     {settings.home / 'demo_alarms.jsonl'}\n"
         f"The training:      mlflow ui --backend-store-uri {settings.tracking_address}\n"
         f"The signed bundle: faultwatch-edge check {bundle} --key {key}\n"
         f"On a schedule:     faultwatch up {asset_id}\n"

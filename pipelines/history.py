@@ -41,7 +41,7 @@ def read_history(asset: AssetConfig, settings: Settings) -> History:
     """
     historian = Historian(settings.historian_folder, asset.asset.id, asset.channel)
     version = historian.version()
-    samples = historian.read(version=version)
+    samples = historian.read(version=version if version >= 0 else None)
     if samples.is_empty():
         raise HistoryError(
             f"{asset.asset.id}: the historian is empty; run `faultwatch ingest` first"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from textwrap import shorten
 
 import matplotlib as mpl
 import matplotlib.dates as mdates
@@ -282,7 +283,8 @@ def _draw_delays(axes: Axes, lives: Sequence[Life], names: Sequence[str]) -> Non
         missed = places[np.isnan(delays)] + offset
         axes.scatter(missed, np.full(len(missed), top), marker="x", s=22, color=color)
     axes.set_yscale("log")
-    axes.set_xticks(places, [name[:34] for name in names], rotation=35, ha="right", fontsize=8)
+    labels = [shorten(name, 32, placeholder=" …") for name in names]
+    axes.set_xticks(places, labels, rotation=35, ha="right", fontsize=8)
     axes.set(ylabel="minutes to the alarm", ylim=(3.0, 1.5 * top))
     axes.set_title("From the onset to the alarm (x = no alarm)", loc="left")
     axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0.0, 0.93))

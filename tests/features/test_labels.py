@@ -3,7 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.labels import Interval, LabelError, LabelKind, outside, read_intervals
@@ -92,6 +92,7 @@ def test_without_intervals_all_is_normal_running() -> None:
     assert outside(hourly(3), []).height == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=5))
 def test_a_row_stays_if_it_is_in_no_interval(spans: list[tuple[int, int]]) -> None:
     intervals = [

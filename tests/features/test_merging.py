@@ -1,7 +1,7 @@
 from collections import defaultdict
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.merging import (
@@ -57,6 +57,7 @@ def one_by_one(
     return state, dict(fates), superseded
 
 
+@settings(deadline=None)
 @given(one_each, rows, st.data())
 def test_all_rows_at_once_are_the_rows_one_by_one(
     present: list[Row], arriving: list[Row], data: st.DataObject
@@ -99,6 +100,7 @@ def test_many_superseded_values_come_in_parts() -> None:
     assert [part.height for part in parts] == [count, count]
 
 
+@settings(deadline=None)
 @given(rows, st.lists(st.integers(1, 5)), rows)
 def test_rows_are_known_again_in_the_parts_that_they_came_in(
     before: list[Row], sizes: list[int], later: list[Row]

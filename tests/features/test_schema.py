@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.channels import Channel
@@ -174,6 +174,7 @@ def test_a_file_that_lacks_a_column_is_refused(found: list[str], message: str) -
         locate_columns(found, CHANNELS, source="a.csv", time_column="time")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from([None, "", "1", "x", "2026-05-01T08:00:00Z"])] * 3)))
 def test_every_row_is_usable_or_quarantined(rows: list[tuple[str | None, ...]]) -> None:
     raw = text_rows(*rows)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.splits import fold_of_rows, fold_of_windows
@@ -21,6 +21,7 @@ runs = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 fold_counts = st.integers(2, 5)
 
 
+@settings(deadline=None)
 @given(runs, fold_counts)
 def test_every_row_is_held_out_by_one_fold(lengths: list[int], folds: int) -> None:
     rows = fold_of_rows(make(lengths), folds)
@@ -28,6 +29,7 @@ def test_every_row_is_held_out_by_one_fold(lengths: list[int], folds: int) -> No
     assert set(rows.tolist()) <= set(range(folds))
 
 
+@settings(deadline=None)
 @given(runs, fold_counts)
 def test_enough_runs_stay_whole_and_share_the_folds_evenly(lengths: list[int], folds: int) -> None:
     windows = make(lengths)
@@ -41,6 +43,7 @@ def test_enough_runs_stay_whole_and_share_the_folds_evenly(lengths: list[int], f
     assert loads.max() - loads.min() <= max(lengths)
 
 
+@settings(deadline=None)
 @given(st.integers(20, 200), fold_counts)
 def test_one_run_is_cut_into_consecutive_blocks_of_equal_size(count: int, folds: int) -> None:
     rows = fold_of_rows(make([count]), folds)
@@ -49,6 +52,7 @@ def test_one_run_is_cut_into_consecutive_blocks_of_equal_size(count: int, folds:
     assert loads.max() - loads.min() <= 1
 
 
+@settings(deadline=None)
 @given(runs, fold_counts, st.integers(2, 6))
 def test_no_two_folds_share_a_row(lengths: list[int], folds: int, length: int) -> None:
     windows = make(lengths, length=length)

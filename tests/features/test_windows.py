@@ -1,6 +1,6 @@
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.channels import Channel
@@ -34,6 +34,7 @@ def make(lengths: list[int], *, length: int, hop: int = 1) -> Windows:
 runs = st.lists(st.integers(1, 15), max_size=6)
 
 
+@settings(deadline=None)
 @given(runs, st.integers(2, 6), st.data())
 def test_windows_are_consecutive_cells_of_one_sequence(
     lengths: list[int], length: int, data: st.DataObject

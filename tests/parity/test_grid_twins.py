@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultwatch_edge.grid import Cell
@@ -108,6 +108,7 @@ windows = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(random_samples(), windows)
 def test_both_make_the_same_cells_of_any_samples(
     samples: pl.DataFrame, window: WindowConfig
@@ -118,6 +119,7 @@ def test_both_make_the_same_cells_of_any_samples(
     )
 
 
+@settings(deadline=None)
 @given(random_samples(around_us=-9_000_000), windows)
 def test_both_agree_around_the_epoch(samples: pl.DataFrame, window: WindowConfig) -> None:
     assert_same_grid(
@@ -126,6 +128,7 @@ def test_both_agree_around_the_epoch(samples: pl.DataFrame, window: WindowConfig
     )
 
 
+@settings(deadline=None)
 @given(random_samples(), windows)
 def test_both_cut_the_same_windows(samples: pl.DataFrame, window: WindowConfig) -> None:
     buffer = WindowBuffer(length=window.length, hop=window.hop, channel_count=len(CHANNELS))
