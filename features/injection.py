@@ -83,7 +83,7 @@ def _faulty(
             change = np.where(places % SPIKE_SPACING == 0, fault.size, 0.0)
         case "gain":
             change = _deviation(values, before) * fault.size
-        case "dropout":
+        case _:  # dropout
             change = np.full(len(values), np.nan)
     return values + change
 

@@ -100,7 +100,7 @@ def fit_detector(
         CalibrationError: too little normal running.
     """
     gate = RegimeGate(recipe.channels, recipe.regime, recipe.window)
-    scored = _gate_windows(gate, windows)
+    scored = _gate_windows(gate, windows, min_channels=recipe.window.min_channels)
     rows = fold_of_rows(windows, recipe.model.folds)
     fold = fold_of_windows(windows, rows)
     _check_enough(fold, scored, recipe)
@@ -124,7 +124,12 @@ def fit_detector(
     normalizer, reconstructor = _fit_model(
         windows, index, recipe.model, seed=recipe.model.seed, logger=logger
     )
-    means = torch.cat([part.means[scored[fold == number]] for number, part in enumerate(unseen)])
+    means = torch.cat(
+        [
+            _in_units(part.means[scored[fold == number]], models[number][0], normalizer)
+            for number, part in enumerate(unseen)
+        ]
+    )
     detector = Detector(
         normalizer=normalizer,
         reconstructor=reconstructor,
@@ -138,25 +143,38 @@ def fit_detector(
     return FittedDetector(detector.eval(), normal)
 
 
-def _gate_windows(gate: RegimeGate, windows: Windows) -> NDArray[np.bool_]:
+def _gate_windows(gate: RegimeGate, windows: Windows, *, min_channels: int) -> NDArray[np.bool_]:
+    """Windows that the device would score: it never asks about those with too few channels."""
     scored = np.zeros(len(windows), dtype=np.bool_)
     for run in windows.runs():
         state = torch.zeros(1)
         for start in range(0, len(run), BATCH):
             part = run[start : start + BATCH]
-            opened, state = gate(torch.from_numpy(windows.take(part)), state)
-            scored[part] = opened.numpy() > 0
+            window = windows.take(part)
+            usable = (~np.isnan(window)).any(axis=2).sum(axis=1) >= min_channels
+            if usable.any():
+                opened, state = gate(torch.from_numpy(window[usable]), state)
+                scored[part[usable]] = opened.numpy() > 0
     return scored
 
 
 def _check_enough(fold: NDArray[np.int64], scored: NDArray[np.bool_], recipe: Recipe) -> None:
-    usable = int(((fold >= 0) & scored).sum())
-    needed = max(100, 10 * len(recipe.channels)) * recipe.model.folds // 2
+    folds = recipe.model.folds
+    sizes = np.bincount(fold[(fold >= 0) & scored], minlength=folds)
+    usable = int(sizes.sum())
+    needed = max(100, 10 * len(recipe.channels)) * folds // 2
     if usable < needed:
         raise CalibrationError(
             f"{usable} windows of normal running after the start-up, {needed} are needed for "
             f"{len(recipe.channels)} channels; add normal running, shorten [window] length = "
             f"{recipe.window.length} or startup_ignore_s = {recipe.regime.startup_ignore_s:g}"
+        )
+    fewest = needed // (2 * folds)
+    if sizes.min() < fewest:
+        raise CalibrationError(
+            f"the smallest of {folds} folds of normal running has {sizes.min()} windows, {fewest} "
+            "are needed: the runs are too unequal; add normal running, raise [window] max_gap_s so "
+            "that fewer gaps cut it, or lower [model] folds"
         )
 
 
@@ -197,6 +215,13 @@ def _apply(
     return _Unseen(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
+def _in_units(
+    means: Float[Tensor, "batch scale channel"], made_by: Normalizer, wanted: Normalizer
+) -> Float[Tensor, "batch scale channel"]:
+    """Residuals in the standard units of another fold: a channel may move more in one of them."""
+    return means * (made_by.scale / wanted.scale)
+
+
 def _fit_head(reconstructor: nn.Module, means: Float[Tensor, "batch scale channel"]) -> nn.Module:
     if isinstance(reconstructor, RowPca):
         return fit_pca_head(reconstructor, means)
@@ -211,9 +236,9 @@ def _statistics(
 ) -> NDArray[np.float64]:
     """Statistics of each window by a model and a covariance that never saw its fold."""
     columns: list[NDArray[np.float64]] = []
-    for held_out, (_, reconstructor) in enumerate(models):
+    for held_out, (normalizer, reconstructor) in enumerate(models):
         others = [
-            part.means[scored[fold == number]]
+            _in_units(part.means[scored[fold == number]], models[number][0], normalizer)
             for number, part in enumerate(unseen)
             if number != held_out
         ]

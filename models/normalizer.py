@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 CONSTANT = 1e-6
-"""A channel that moves by less than this share of its mean is constant: float32 resolves no more."""
+"""A channel that moves by less than this share of its mean is constant: float32 sees no more."""
 CONSTANT_SCALE = 1e-3
 """Scale of a constant channel, as a share of its mean, or of 1 where that is 0."""
 LIMIT = 1e6

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from glob import escape
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -123,7 +124,7 @@ def load_asset(path_or_id: str | Path) -> AssetConfig:
     source = asset.source
     located = source.model_copy(
         update={
-            "files": str(path.parent / source.files),
+            "files": str(Path(escape(str(path.parent))) / source.files),
             "labels": str(path.parent / source.labels) if source.labels else None,
         }
     )

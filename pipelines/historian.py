@@ -18,16 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
-from deltalake import (
-    CommitProperties,
-    DeltaTable,
-    Field,
-    Schema,
-    Transaction,
-    write_deltalake,
-)
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.schema import PrimitiveType
 
 from features.channels import Channel, channel_names
 from features.merging import (
@@ -39,18 +31,12 @@ from features.merging import (
     row_marks,
     superseded_values,
 )
-from features.schema import QUARANTINE_SCHEMA, TIME, SchemaError, check_rows, samples_schema
+from features.schema import QUARANTINE_SCHEMA, SchemaError, check_rows, samples_schema
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 100
 """How often a change is tried while other writers commit first."""
-DELTA_TYPES: dict[pl.DataType, PrimitiveType] = {
-    TIME: PrimitiveType("timestamp"),
-    pl.Float64(): PrimitiveType("double"),
-    pl.Int64(): PrimitiveType("long"),
-    pl.String(): PrimitiveType("string"),
-}
 LOG_RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
 """Old versions stay readable, as far as their files are kept: trainings name the one they read."""
 
@@ -161,7 +147,11 @@ class Historian:
         )
 
     def _merge(self, samples: pl.DataFrame, source: str, first_line: int) -> MergeCounts:
-        self._create(self._samples, {**samples_schema(self.channels), "month": pl.String()})
+        _create(
+            self._samples,
+            {**samples_schema(self.channels), "month": pl.String()},
+            partition_by="month",
+        )
         table = self._open()
         repeated = count_repeated(
             samples, source=source, first_line=first_line, find=table.transaction_version
@@ -176,7 +166,7 @@ class Historian:
         return count_rows(compared)
 
     def _append_unknown(self, rows: pl.DataFrame) -> None:
-        self._create(self._quarantine, QUARANTINE_SCHEMA)
+        _create(self._quarantine, QUARANTINE_SCHEMA)
         table = DeltaTable(self._quarantine)
         names = list(QUARANTINE_SCHEMA)
         there = (
@@ -189,17 +179,6 @@ class Historian:
         new = rows.join(there, on=names, how="anti", nulls_equal=True)
         if not new.is_empty():
             write_deltalake(table, new, mode="append", commit_properties=_pinned())
-
-    def _create(self, path: Path, schema: dict[str, pl.DataType]) -> None:
-        if not _exists(path):
-            DeltaTable.create(
-                path,
-                Schema([Field(name, DELTA_TYPES[kind]) for name, kind in schema.items()]),
-                mode="ignore",
-                partition_by=["month"] if "month" in schema else None,
-                configuration=LOG_RETENTION,
-                commit_properties=_pinned(),
-            )
 
     def _open(self, version: int | None = None) -> DeltaTable:
         try:
@@ -224,6 +203,18 @@ class Historian:
 
 def _exists(path: Path) -> bool:
     return DeltaTable.is_deltatable(str(path))
+
+
+def _create(path: Path, schema: dict[str, pl.DataType], partition_by: str | None = None) -> None:
+    if not _exists(path):
+        DeltaTable.create(
+            path,
+            pl.Schema(schema),
+            mode="ignore",
+            configuration=LOG_RETENTION,
+            commit_properties=_pinned(),
+            partition_by=partition_by,
+        )
 
 
 def _pinned(marks: dict[str, int] | None = None) -> CommitProperties:

@@ -5,6 +5,10 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")  # a busy machine is no failure
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",

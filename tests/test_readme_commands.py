@@ -71,7 +71,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     history.write_csv(folder / "history.csv")
     history[-1440:].write_csv(folder / "samples.csv")
     labels = pl.DataFrame(
-        {"start": [times[fault.start]], "end": [times[fault.stop]], "kind": ["fault"], "note": ["leak"]}
+        {
+            "start": [times[fault.start]],
+            "end": [times[fault.stop]],
+            "kind": ["fault"],
+            "note": ["leak"],
+        }
     )
     labels.write_csv(folder / "labels.csv")
     blocks = "".join(f'\n[[channel]]\nname = "{name}"\nunit = "x"\n' for name in CHANNELS)
@@ -115,7 +120,9 @@ def finish(words: list[str], folder: Path) -> str:
 def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path) -> None:
     commands = readme_commands()
     verbs = [words[1] for words in commands]
-    assert {"keys", "ingest", "train", "promote", "roll-back", "release", "check", "run"} <= {*verbs}
+    assert {"keys", "ingest", "train", "promote", "roll-back", "release", "check", "run"} <= {
+        *verbs
+    }
     for words in commands:
         if words[1] == "roll-back":  # there must be a champion before this one
             finish(["faultwatch", "train", words[2]], workplace)

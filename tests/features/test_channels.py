@@ -25,7 +25,7 @@ def test_a_channel_that_cannot_be_is_refused(options: dict[str, object], message
 def test_a_channel_cannot_be_changed() -> None:
     channel = Channel(name="flow")
     with pytest.raises(ValidationError, match="frozen"):
-        channel.name = "pressure"  # type: ignore[misc]
+        channel.name = "pressure"
 
 
 def test_names_keep_their_order() -> None:

@@ -21,7 +21,9 @@ def grid_of(lengths: list[int]) -> pl.DataFrame:
             "time": pl.Series(range(count), dtype=pl.Int64).cast(TIME),
             "sequence": pl.Series(sequences, dtype=pl.UInt32),
             "flow": numbers,
-            "pressure": pl.Series([None if i % 3 else float(i) for i in range(count)], dtype=float),
+            "pressure": pl.Series(
+                [None if i % 3 else float(i) for i in range(count)], dtype=pl.Float64
+            ),
         }
     )
 

@@ -81,7 +81,7 @@ def test_case(folder: Path, form: str) -> None:
 KINDS = ("continuous", "discrete", "counter")
 REPORTINGS = ("periodic", "on_change")
 CHANNELS = tuple(
-    Channel(name=f"{kind}_{reporting}", kind=kind, reporting=reporting)  # type: ignore[arg-type]
+    Channel(name=f"{kind}_{reporting}", kind=kind, reporting=reporting)
     for kind in KINDS
     for reporting in REPORTINGS
 )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.channels import Channel
-from features.merging import MergeCounts
+from features.merging import MergeCounts, compare_rows
 from features.schema import QUARANTINE_SCHEMA, check_samples, samples_schema
 from pipelines import historian as module
 from pipelines.historian import Historian, HistorianError
@@ -72,7 +72,7 @@ def test_a_cell_is_filled_equal_or_superseded(historian: Historian) -> None:
     )
     assert counts == MergeCounts(kept=1, filled=1, superseded=1, duplicates=2)
     expected = [(0, 1.0, 5.0), (1, 2.0, 2.0), (2, 4.0, 3.0), (3, None, None), (4, 9.0, None)]
-    assert historian.read().equals(frame(expected))  # type: ignore[arg-type]
+    assert historian.read().equals(frame(expected))
     assert historian.read_quarantine().rows() == [
         (
             "b",
@@ -192,14 +192,13 @@ def test_endless_conflicts_end_in_a_sentence(
     historian: Historian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     historian.merge(frame([(0, 1.0, None)]), source="a")
-    compare = module.compare_rows
     rival = iter(range(1, 1000))
 
     def meanwhile(*args: pl.DataFrame, repeated: int) -> pl.DataFrame:
-        monkeypatch.setattr(module, "compare_rows", compare)
+        monkeypatch.setattr(module, "compare_rows", compare_rows)
         historian.merge(frame([(next(rival), 1.0, None)]), source="rival")
         monkeypatch.setattr(module, "compare_rows", meanwhile)
-        return compare(*args, repeated=repeated)
+        return compare_rows(*args, repeated=repeated)
 
     monkeypatch.setattr(module, "ATTEMPTS", 3)
     monkeypatch.setattr(module, "compare_rows", meanwhile)

@@ -201,7 +201,7 @@ def start_worker(folder: Path, files: str) -> subprocess.Popen[str]:
     asset_file = folder / f"{Path(files).stem}.toml"
     asset_file.write_text(ASSET.format(files=files))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", WORKER, asset_file, folder / "historian", str(CHUNK)]
+    command = [sys.executable, "-c", WORKER, str(asset_file), str(folder / "historian"), str(CHUNK)]
     worker = subprocess.Popen(  # noqa: S603 - our own words
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     )
