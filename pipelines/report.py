@@ -133,9 +133,9 @@ def draw_worst_channels(scores: WindowScores, bundle: Bundle) -> Figure:
             scores.times[near], scores.expected[near, place], color=EXPECTED, label="expected"
         )
         axes.axvline(scores.times[worst], color=FAULT, lw=0.8)
-        axes.set(ylabel=f"{channel.name}\n{channel.unit}")
+        axes.set_title(f"{channel.name}, {channel.unit}", loc="left", fontsize=9)
     rows[0].legend(loc="upper left", ncols=2, frameon=False)
-    rows[0].set_title("Observed and expected around the anomaly marked in red")
+    figure.suptitle("Observed and expected around the anomaly marked in red")
     return figure
 
 

@@ -100,15 +100,31 @@ def _minutes(seconds: float | None) -> float | None:
 
 
 def describe(cards: Sequence[Scorecard], champion: Scorecard | None) -> str:
-    """The note at the top of the MLflow run: better or not, and by which figures."""
-    first = cards[0]
-    lines = [f"**{_sentence(first, champion)}**", "", promise(first.threshold), ""]
-    lines += [
+    """The note at the top of the MLflow run: better or not, and by which figures.
+
+    Args:
+        cards: the challenger's, then those of its rivals.
+        champion: judged on the same samples; None where there is none.
+    """
+    everyone = [*cards, *([champion] if champion else [])]
+    lines = [
+        f"**{_compared(cards[0], champion)}** {'; '.join(map(_in_brief, everyone))}.",
+        "",
+        promise(cards[0].threshold),
+        "",
         "| detector | false alarms a day (90%) | faults found | median delay | injected found |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += [_row(card) for card in (*cards, *([champion] if champion else []))]
-    return "\n".join(lines)
+    return "\n".join(lines + [_row(card) for card in everyone])
+
+
+def _in_brief(card: Scorecard) -> str:
+    faults = card.evaluation.faults
+    found = sum(fault.delay_s is not None for fault in faults)
+    return (
+        f"{card.name}: {found} of {len(faults)} faults, {card.injected_found_share:.0%} of the "
+        f"injected, {card.evaluation.normal.per_day:.2f} false alarms a day"
+    )
 
 
 def promise(threshold: ThresholdSpec) -> str:
@@ -128,7 +144,7 @@ def promise(threshold: ThresholdSpec) -> str:
     )
 
 
-def _sentence(card: Scorecard, champion: Scorecard | None) -> str:
+def _compared(card: Scorecard, champion: Scorecard | None) -> str:
     if champion is None:
         return "No champion to compare with."
     found, before = card.evaluation.found_share, champion.evaluation.found_share

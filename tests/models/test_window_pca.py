@@ -45,13 +45,13 @@ def test_one_seed_gives_one_decomposition_and_leaves_the_generator_alone() -> No
 
 
 def test_row_pca_keeps_nine_tenths_of_the_variance() -> None:
-    rows = low_rank(rank=24)[:, :, 0]
+    rows = low_rank(rank=2, noise=0.2)[:, :, 0]
     model = fit_row_pca(rows)
     window = rows[:, :, None]
     reconstruction, latent = model(window, seen(window))
     unexplained = (window - reconstruction).square().sum() / window.square().sum()
     assert unexplained.item() <= 0.1
-    assert len(model.components) < 4
+    assert len(model.components) == 2
     torch.testing.assert_close(
         latent.square().mean(dim=0), torch.ones(latent.shape[1]), atol=1e-3, rtol=0.0
     )
