@@ -117,9 +117,7 @@ def initial_state(detector: Detector) -> Float[Tensor, " state"]:
     return torch.zeros(detector.state_size)
 
 
-def score_run(
-    detector: Detector, batches: Iterable[Float[Tensor, "batch channel time"]]
-) -> Detection:
+def score_run(detector: Detector, batches: Iterable[Float[Tensor, "_ channel time"]]) -> Detection:
     """Score the consecutive windows of one sequence, given in batches, from the initial state."""
     state = initial_state(detector)
     parts: list[Detection] = []

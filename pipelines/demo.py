@@ -60,7 +60,30 @@ def run_demo(settings: Settings, *, data: Path | None, at: datetime) -> None:
     """
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     asset_file = _asset_file(settings, data)
-    asset_id = load_asset(asset_file).asset.id
+    bundle_path, rival_path = _make_bundles(settings, asset_file, console, at)
+    console.rule("4  Live: the agent on days that nothing was learned from")
+    trusted = load_trusted_keys([settings.public_key_file])
+    bundle, rival = (read_bundle(path, trusted_keys=trusted) for path in (bundle_path, rival_path))
+    runs = [run for run in load_runs(data) if run.kind != "train"]
+    samples = pl.concat([load_samples("held_out", data), load_samples("fault", data)])
+    own, theirs = replay(bundle, samples), replay(rival, samples)
+    outcomes, rivals = judge_runs(runs, own), judge_runs(runs, theirs)
+    console.print(_fault_table(outcomes, rivals))
+    console.print(_false_alarms("Faultwatch", outcomes, bundle), soft_wrap=True)
+    console.print(_false_alarms("PCA T²+Q", rivals, rival), soft_wrap=True)
+    lives = [
+        _life("Faultwatch", bundle, own, outcomes),
+        _life("PCA T²+Q", rival, theirs, rivals),
+    ]
+    _save_picture(settings.home / "demo.png", lives, runs)
+    _save_journal(settings.home / "demo_alarms.jsonl", own)
+    console.print(_what_next(settings, bundle_path), soft_wrap=True)
+
+
+def _make_bundles(
+    settings: Settings, asset_file: str, console: Console, at: datetime
+) -> tuple[Path, Path]:
+    """From files to two signed bundles: the champion's, and that of its linear rival."""
     if not settings.signing_key_file.is_file():
         make_key_pair(settings.signing_key_file.parent)
     console.rule("1  Ingest: files to historian")
@@ -70,33 +93,9 @@ def run_demo(settings: Settings, *, data: Path | None, at: datetime) -> None:
     console.rule("3  Promote and release: a signed file for the device")
     promote(asset_file, version, "demo", "the demo promotes what it has just trained", at)
     folder = settings.home / "release"
-    bundle_path = Path(release(asset_file, str(folder)))
-    console.rule("4  Live: the agent on days that nothing was learned from")
-    trusted = load_trusted_keys([settings.public_key_file])
-    bundle = read_bundle(bundle_path, trusted_keys=trusted)
-    registry = Registry(settings, asset_id)
-    rival_path = registry.download_rival(registry.version_of("champion"), RIVAL, folder / RIVAL)
-    rival = read_bundle(rival_path, trusted_keys=trusted)
-    runs = [run for run in load_runs(data) if run.kind != "train"]
-    samples = pl.concat([load_samples("held_out", data), load_samples("fault", data)])
-    lives = {name: replay(one, samples) for name, one in (("vae", bundle), (RIVAL, rival))}
-    outcomes, rivals = (judge_runs(runs, life) for life in lives.values())
-    console.print(_fault_table(outcomes, rivals))
-    for name, judged, one in (("VAE", outcomes, bundle), ("PCA T²+Q", rivals, rival)):
-        console.print(_false_alarms(name, judged, one))
-    picture = settings.home / "demo.png"
-    _save_picture(
-        picture,
-        [
-            _life("Faultwatch", bundle, lives["vae"], outcomes),
-            _life("PCA T²+Q", rival, lives[RIVAL], rivals),
-        ],
-        runs,
-    )
-    journal = settings.home / "demo_alarms.jsonl"
-    lines = (json.dumps(message) + "\n" for message in lives["vae"].messages)
-    journal.write_text("".join(lines), encoding="utf-8")
-    console.print(_what_next(settings, asset_id, bundle_path), soft_wrap=True)
+    bundle = Path(release(asset_file, str(folder)))
+    registry = Registry(settings, load_asset(asset_file).asset.id)
+    return bundle, registry.download_rival(registry.version_of(version), RIVAL, folder / RIVAL)
 
 
 def _asset_file(settings: Settings, data: Path | None) -> str:
@@ -192,13 +191,17 @@ def _save_picture(path: Path, lives: Sequence[Life], runs: Sequence[Run]) -> Non
     draw_lives(lives, spans, names).savefig(path, dpi=110)
 
 
-def _what_next(settings: Settings, asset_id: str, bundle: Path) -> str:
+def _save_journal(path: Path, life: Replay) -> None:
+    lines = (json.dumps(message) + "\n" for message in life.messages)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _what_next(settings: Settings, bundle: Path) -> str:
     key = bundle.parent / settings.public_key_file.name
     return (
         f"\nThe picture:       {settings.home / 'demo.png'}\n"
         f"Every message:     {settings.home / 'demo_alarms.jsonl'}\n"
-        f"The training:      mlflow ui --backend-store-uri {settings.tracking_address}\n"
+        f"The training:      faultwatch up {PLANT}  (MLflow, Prefect and a weekly training)\n"
         f"The signed bundle: faultwatch-edge check {bundle} --key {key}\n"
-        f"On a schedule:     faultwatch up {asset_id}\n"
         "Your own machine:  copy pipelines/assets/tennessee_eastman.toml and edit it"
     )

@@ -132,7 +132,8 @@ def promise(threshold: ThresholdSpec) -> str:
     low, high = threshold.interval_per_day
     text = (
         f"Budget {threshold.false_alarms_per_day:g} false alarms a day. "
-        f"In {threshold.scored_days:.1f} days of cross-fitted normal running, threshold {threshold.score:.2f} raised "
+        f"In {threshold.scored_days:.1f} days of cross-fitted normal running, "
+        f"threshold {threshold.score:.2f} raised "
         f"{threshold.expected_per_day:.2f} a day (90% interval {low:.2f} to {high:.2f})."
     )
     if not threshold.extrapolated:

@@ -42,7 +42,10 @@ def make_cells(seed: int, rows: int) -> Cells:
         causes[row] = 0.9 * causes[row - 1] + 0.436 * push[row]
     mixing = np.random.default_rng(7).normal(size=(2, len(NAMES)))
     values = causes @ mixing + 0.3 * generator.normal(size=(rows, len(NAMES)))
-    scale, offset = np.array([1.0, 50.0, 0.01, 5.0, 2.0, 0.5]), [10.0, 1500.0, 1.0, 40.0, 20.0, 300.0]
+    scale, offset = (
+        np.array([1.0, 50.0, 0.01, 5.0, 2.0, 0.5]),
+        [10.0, 1500.0, 1.0, 40.0, 20.0, 300.0],
+    )
     return (values * scale + offset).astype(np.float32)
 
 
@@ -100,9 +103,7 @@ def private_key() -> Ed25519PrivateKey:
 
 
 @pytest.fixture(scope="session")
-def manifest(
-    fitted: FittedDetector, recipe: Recipe, private_key: Ed25519PrivateKey
-) -> Manifest:
+def manifest(fitted: FittedDetector, recipe: Recipe, private_key: Ed25519PrivateKey) -> Manifest:
     return Manifest(
         contract=1,
         asset_id="pump_07",

@@ -43,9 +43,7 @@ def test_one_seed_gives_one_detector(
 ) -> None:
     again = fit_detector(normal, recipe)
     np.testing.assert_array_equal(again.normal.score, fitted.normal.score)
-    for one, other in zip(
-        score(again.detector, fresh), score(fitted.detector, fresh), strict=True
-    ):
+    for one, other in zip(score(again.detector, fresh), score(fitted.detector, fresh), strict=True):
         assert torch.equal(one, other)
 
 
@@ -70,7 +68,9 @@ def test_the_exported_graph_says_what_torch_says(
     expected, found = score(fitted.detector, fresh), runtime.score(fresh)
     for name in ("score", "contribution", "sensor_status", "gate", "reconstruction", "latent"):
         by_torch = getattr(expected, name).numpy()
-        np.testing.assert_allclose(getattr(found, name), by_torch, rtol=1e-3, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(found, name), by_torch, rtol=1e-3, atol=1e-3, err_msg=name
+        )
     difference = np.abs(found.score - expected.score.numpy())
     assert (difference <= 1e-4 * np.maximum(1.0, expected.score.numpy())).all()
 

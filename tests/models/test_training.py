@@ -143,7 +143,9 @@ def test_hidden_channels_do_not_reach_the_encoder(monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(0)
     vae = ConvVae(channels=CHANNELS, length=LENGTH, width=4, latent=2)
     config = TINY.model_copy(update={"augmentation": Augmentation(mask=0.5, pc_offset=0.0)})
-    training = VaeTraining(vae, Augmenter(torch.randn(50, CHANNELS), config.augmentation), config, 0)
+    training = VaeTraining(
+        vae, Augmenter(torch.randn(50, CHANNELS), config.augmentation), config, 0
+    )
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
     encode = vae.encode
 
