@@ -133,42 +133,42 @@ def judge_bundle(
 
 
 def judge_normal(bundle: Bundle, replayed: Replay, intervals: Sequence[Interval]) -> NormalRunning:
-    """Count what happened outside the labelled intervals."""
-    ends = [_at(row.end_us) for row in replayed.windows]
-    outside = ~_within(ends, intervals)
-    scored = np.array([row.anomalous is not None for row in replayed.windows], dtype=np.bool_)
-    anomalous = np.array([bool(row.anomalous) for row in replayed.windows], dtype=np.bool_)
+    """Count what happened in normal running: outside faults and maintenance."""
+    upset = [interval for interval in intervals if interval.kind != "nuisance"]
+    anomalous, scored = _decisions(replayed)
+    normal = scored & ~_within([row.end_us for row in replayed.windows], upset)
     hop_s = bundle.manifest.window.sample_period_s * bundle.manifest.window.hop
-    days = float((outside & scored).sum()) * hop_s / SECONDS_PER_DAY
-    raised = [moment(message, "raised_at") for message in raised_alarms(replayed)]
-    alarms = int((~_within(raised, intervals)).sum())
+    days = float(normal.sum()) * hop_s / SECONDS_PER_DAY
+    alarms = int((~_within(_raised_us(raised_alarms(replayed)), upset)).sum())
     return NormalRunning(
         days=days,
         alarms=alarms,
         interval_per_day=rate_interval(alarms, days) if days else (0.0, float("inf")),
-        anomalous_share=_share(anomalous[outside & scored]),
+        anomalous_share=_share(anomalous[normal]),
     )
 
 
 def _judge_fault(replayed: Replay, fault: Interval) -> FoundFault:
-    ends = [_at(row.end_us) for row in replayed.windows]
-    within = _within(ends, [fault])
-    shares = [
-        bool(row.anomalous) for row, inside in zip(replayed.windows, within, strict=True) if inside
-    ]
-    raised = [
-        message
-        for message in raised_alarms(replayed)
-        if fault.start <= moment(message, "raised_at") < fault.end
-    ]
-    first = raised[0] if raised else None
+    """An alarm that was active before the onset finds nothing: only one raised after it counts."""
+    anomalous, scored = _decisions(replayed)
+    within = _within([row.end_us for row in replayed.windows], [fault])
+    raised = raised_alarms(replayed)
+    during = np.flatnonzero(_within(_raised_us(raised), [fault]))
+    first = raised[during[0]] if len(during) else None
     return FoundFault(
         name=fault.note or fault.kind,
         onset=fault.start,
         delay_s=(moment(first, "raised_at") - fault.start).total_seconds() if first else None,
-        anomalous_share=_share(np.array(shares, dtype=np.bool_)),
+        anomalous_share=_share(anomalous[within & scored]),
         contributors=contributor_names(first) if first else (),
     )
+
+
+def _decisions(replayed: Replay) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether each window is anomalous, and whether it was scored at all."""
+    decided = [row.anomalous for row in replayed.windows]
+    anomalous = np.array([bool(decision) for decision in decided], dtype=np.bool_)
+    return anomalous, np.array([decision is not None for decision in decided], dtype=np.bool_)
 
 
 def contributor_names(message: Message) -> tuple[str, ...]:
@@ -178,22 +178,29 @@ def contributor_names(message: Message) -> tuple[str, ...]:
 
 
 def _covers(samples: pl.DataFrame, interval: Interval) -> bool:
-    return (
-        samples.filter((pl.col("time") >= interval.start) & (pl.col("time") < interval.end)).height
-        > 0
-    )
+    return bool(_within(samples["time"].dt.epoch("us").to_list(), [interval]).any())
 
 
-def _at(time_us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+def _raised_us(alarms: Sequence[Message]) -> list[int]:
+    return [_microseconds(moment(alarm, "raised_at")) for alarm in alarms]
 
 
-def _within(times: Sequence[datetime], intervals: Sequence[Interval]) -> NDArray[np.bool_]:
-    """Whether each instant lies in an interval; a window that ends at the onset is still normal."""
-    return np.array(
-        [any(part.start < time <= part.end for part in intervals) for time in times],
-        dtype=np.bool_,
-    )
+def _microseconds(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _within(times_us: Sequence[int], intervals: Sequence[Interval]) -> NDArray[np.bool_]:
+    """Whether each instant lies in an interval, ``start < t <= end``.
+
+    A window is told by its end: one that ends at the onset is still normal, one that ends with the
+    fault is not.
+    """
+    times = np.asarray(times_us, dtype=np.int64)
+    within = np.zeros(len(times), dtype=np.bool_)
+    for interval in intervals:
+        start, end = _microseconds(interval.start), _microseconds(interval.end)
+        within |= (start < times) & (times <= end)
+    return within
 
 
 def _share(flags: NDArray[np.bool_]) -> float:

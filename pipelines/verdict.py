@@ -106,9 +106,13 @@ def describe(cards: Sequence[Scorecard], champion: Scorecard | None) -> str:
         cards: the challenger's, then those of its rivals.
         champion: judged on the same samples; None where there is none.
     """
-    everyone = [*cards, *([champion] if champion else [])]
+    others = [*([champion] if champion else []), *cards[1:]]
+    everyone = [cards[0], *others]
+    verdicts = [_compared(cards[0], other) for other in others]
     lines = [
-        f"**{_compared(cards[0], champion)}** {'; '.join(map(_in_brief, everyone))}.",
+        f"**{' '.join(verdicts if champion else ['No champion yet.', *verdicts])}**",
+        "",
+        f"{'; '.join(map(_in_brief, everyone))}.",
         "",
         promise(cards[0].threshold),
         "",
@@ -145,18 +149,23 @@ def promise(threshold: ThresholdSpec) -> str:
     )
 
 
-def _compared(card: Scorecard, champion: Scorecard | None) -> str:
-    if champion is None:
-        return "No champion to compare with."
-    found, before = card.evaluation.found_share, champion.evaluation.found_share
-    alarms, earlier = card.evaluation.normal.alarms, champion.evaluation.normal.alarms
-    injected, formerly = card.injected_found_share, champion.injected_found_share
-    gains = [
-        _no_less(found, before) and _no_less(injected, formerly) and alarms <= earlier,
-        _no_less(before, found) and _no_less(formerly, injected) and earlier <= alarms,
-    ]
+def _compared(card: Scorecard, other: Scorecard) -> str:
+    """Better, worse or neither, by faults found, injected faults found and false alarms."""
+    found, theirs = card.evaluation.found_share, other.evaluation.found_share
+    injected, theirs_injected = card.injected_found_share, other.injected_found_share
+    alarms, theirs_alarms = card.evaluation.normal.per_day, other.evaluation.normal.per_day
+    no_worse = (
+        _no_less(found, theirs)
+        and _no_less(injected, theirs_injected)
+        and _no_less(theirs_alarms, alarms)
+    )
+    no_better = (
+        _no_less(theirs, found)
+        and _no_less(theirs_injected, injected)
+        and _no_less(alarms, theirs_alarms)
+    )
     word = {(True, True): "As good as", (True, False): "Better than", (False, True): "Worse than"}
-    return f"{word.get((gains[0], gains[1]), 'Neither better nor worse than')} the champion."
+    return f"{word.get((no_worse, no_better), 'Neither better nor worse than')} {other.name}."
 
 
 def _no_less(value: float, other: float) -> bool:

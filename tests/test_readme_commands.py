@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 from prefect.settings import PREFECT_API_URL
@@ -45,14 +46,15 @@ enabled = true
 """
 
 
-def pump_running(rows: int, *, seed: int) -> np.ndarray:
+def pump_running(rows: int, *, seed: int) -> npt.NDArray[np.float64]:
     """Four channels that follow one wandering load, with noise of their own."""
     draw = np.random.default_rng(seed)
     load = np.convolve(draw.normal(size=rows + 59), np.ones(60) / 60, mode="valid") * 4
     mix = np.array([1.0, -0.8, 0.5, 0.9])
-    return np.array([40.0, 6.0, 60.0, 18.0]) + 0.5 * (
-        load[:, None] * mix + 0.3 * draw.normal(size=(rows, 4))
-    )
+    moved = load[:, None] * mix + 0.3 * draw.normal(size=(rows, 4))
+    level: npt.NDArray[np.float64] = np.array([40.0, 6.0, 60.0, 18.0])
+    values: npt.NDArray[np.float64] = level + 0.5 * moved
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,7 @@ def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path
     assert {"keys", "ingest", "train", "promote", "roll-back", "release", "check", "run"} <= {
         *verbs
     }
+    printed = ""
     for words in commands:
         if words[1] == "roll-back":  # there must be a champion before this one
             finish(["faultwatch", "train", words[2]], workplace)

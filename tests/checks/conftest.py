@@ -27,7 +27,7 @@ from models.export import export_onnx
 Cells = NDArray[np.float32]
 
 NAMES = ("flow", "speed", "pressure", "level", "current", "temperature")
-LENGTH = 8
+LENGTH = 16
 SMALL = ModelConfig(
     latent=4, width=8, epochs=3, windows_per_epoch=1_024, batch_size=64, learning_rate=5e-3
 )
@@ -41,7 +41,8 @@ def make_cells(seed: int, rows: int) -> Cells:
     for row in range(1, rows):
         causes[row] = 0.9 * causes[row - 1] + 0.436 * push[row]
     mixing = np.random.default_rng(7).normal(size=(2, len(NAMES)))
-    values = causes @ mixing + 0.3 * generator.normal(size=(rows, len(NAMES)))
+    mixing /= np.linalg.norm(mixing, axis=0)
+    values = causes @ mixing + 0.5 * generator.normal(size=(rows, len(NAMES)))
     scale, offset = (
         np.array([1.0, 50.0, 0.01, 5.0, 2.0, 0.5]),
         [10.0, 1500.0, 1.0, 40.0, 20.0, 300.0],

@@ -27,6 +27,7 @@ from pipelines.ingest import ingest_files
 from pipelines.schedules import POOL, TAG, Plan, make_deployments, make_plans
 from pipelines.services import Services, StartError, StopRequested, marked_processes, stop_requests
 from pipelines.settings import Settings
+from pipelines.tracking import Registry
 from pipelines.up import check_free, make_environment
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +196,9 @@ def up(settings: Settings, asset_file: Path) -> Iterator[Up]:
 
 
 @pytest.mark.slow
-def test_a_schedule_trains_a_challenger_and_ctrl_c_leaves_nothing(up: Up) -> None:
+def test_a_schedule_trains_a_challenger_and_ctrl_c_leaves_nothing(
+    up: Up, settings: Settings
+) -> None:
     # SQLAlchemy 2.1, or a newer Prefect, would create no scheduled run and say nothing.
     scheduled = up.wait_for(up.runs, within_s=100)
     assert {run["parameters"]["asset_file"] for run in scheduled} == {
@@ -217,6 +220,10 @@ def test_a_schedule_trains_a_challenger_and_ctrl_c_leaves_nothing(up: Up) -> Non
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
 
+    registry = Registry(settings, "small_pump")  # what the server kept is there without it
+    bundle = registry.download(registry.version_of("challenger"), up.home / "download")
+    assert bundle.name == "small_pump-1.fwb"
+
 
 def test_each_asset_has_its_own_schedule_unless_one_is_given(asset_file: Path) -> None:
     assert make_plans([str(asset_file)], None) == [
@@ -225,9 +232,9 @@ def test_each_asset_has_its_own_schedule_unless_one_is_given(asset_file: Path) -
     assert make_plans([str(asset_file)], "0 4 * * *")[0].cron == "0 4 * * *"
 
 
-@pytest.mark.parametrize(("cron", "where"), [("61 * * * *", "--cron"), ("daily at 4", "--cron")])
-def test_a_schedule_that_is_none_is_refused(asset_file: Path, cron: str, where: str) -> None:
-    with pytest.raises(StartError, match=f"{where} = '.*' is no schedule; write five fields"):
+@pytest.mark.parametrize("cron", ["61 * * * *", "daily at 4"])
+def test_a_schedule_that_is_none_is_refused(asset_file: Path, cron: str) -> None:
+    with pytest.raises(StartError, match="--cron = '.*' is no schedule; write five fields"):
         make_plans([str(asset_file)], cron)
 
 

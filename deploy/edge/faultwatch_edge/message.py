@@ -37,6 +37,7 @@ NE107: Final[Mapping[int, str]] = {
 }
 _DIGITS: Final = 6
 _LEAST_PLACE: Final = 30
+_MOST_CAUSES: Final = 44
 _WHAT: Final[Mapping[AlarmState, str]] = {
     AlarmState.NORMAL: "Back to normal",
     AlarmState.UNACKNOWLEDGED: "Differs from normal running",
@@ -90,8 +91,9 @@ class MessageWriter:
         manifest, spec = self._manifest, self._manifest.alarm
         abnormal = transition.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
         contributors = self._contributors(evidence)
-        causes = ", ".join(str(contributor["channel"]) for contributor in contributors[:3])
-        what = _WHAT[transition.state] + (f" ({causes})" if abnormal and causes else "")
+        what = _WHAT[transition.state]
+        if abnormal and contributors:
+            what += f" ({_fitting([str(cause['channel']) for cause in contributors[:3]])})"
         return {
             **self._head(
                 "alarm", "asset_anomaly", alarm_id(manifest.asset_id, transition.first_onset_us)
@@ -214,6 +216,18 @@ def to_number(value: float) -> float | None:
         (0.333333, None)
     """
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
+def _fitting(names: list[str]) -> str:
+    """As many whole names as leave room for the rest of the sentence, one at least.
+
+    Example:
+        >>> _fitting(["reactor_cooling_water_valve", "reactor_temperature"])
+        'reactor_cooling_water_valve'
+    """
+    while len(names) > 1 and len(", ".join(names)) > _MOST_CAUSES:
+        names = names[:-1]
+    return _shortened(names[0], _MOST_CAUSES) if len(names) == 1 else ", ".join(names)
 
 
 def _shortened(text: str, most: int) -> str:
