@@ -118,7 +118,6 @@ def make_environment(settings: Settings) -> dict[str, str]:
 
 def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> None:
     """Start all services, deploy, and say where everything is and what comes next."""
-    home = settings.home.resolve()
     services.start("MLflow", *mlflow_arguments(settings))
     services.start(
         "Prefect", "prefect", "server", "start", "--host", HOST, "--port", settings.prefect_port
@@ -126,7 +125,7 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
     services.wait("Prefect", lambda: answers(settings.prefect_port, "/api/health"))
     with prefect_client(f"{prefect_address(settings)}/api") as client:
         settle(client, plans)
-        deployments = home / "deployments.yaml"
+        deployments = settings.home.resolve() / "deployments.yaml"
         deployments.write_text(json.dumps(make_deployments(plans), indent=2), encoding="utf-8")
         services.start(
             "deploy",
@@ -137,22 +136,13 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
         began = datetime.now(UTC)
         services.start(
             "worker",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            POOL,
-            "--type",
-            "process",
-            "--name",
-            WORKER,
+            *("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER),
         )
         services.wait("The worker", lambda: is_online(client, began))
         services.wait("The schedule", lambda: services.ended("deploy") and has_runs(client, plans))
-        say(f"\nMLflow   {mlflow_address(settings)}\nPrefect  {prefect_address(settings)}\n")
-        for plan in plans:
-            say(f"{plan.asset_id}: {next_training(client, plan)}")
-    say("\nCtrl-C stops everything.")
+        trainings = [f"{plan.asset_id}: {next_training(client, plan)}" for plan in plans]
+    servers = f"MLflow   {mlflow_address(settings)}\nPrefect  {prefect_address(settings)}"
+    say("\n".join(["", servers, "", *trainings, "", "Ctrl-C stops everything."]))
 
 
 def mlflow_arguments(settings: Settings) -> list[str | int]:

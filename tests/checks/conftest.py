@@ -29,7 +29,7 @@ Cells = NDArray[np.float32]
 NAMES = ("flow", "speed", "pressure", "level", "current", "temperature")
 LENGTH = 16
 SMALL = ModelConfig(
-    latent=4, width=8, epochs=3, windows_per_epoch=1_024, batch_size=64, learning_rate=5e-3
+    latent=4, width=8, epochs=5, windows_per_epoch=1_024, batch_size=64, learning_rate=5e-3
 )
 
 

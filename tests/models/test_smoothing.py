@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_any_batches_give_the_averages_of_one_by_one(data: st.DataObject) -> Non
     values = torch.tensor([[value] for value, _ in rows])
     scored = torch.tensor([float(counts) for _, counts in rows])
     smoothing, state, found = Smoothing(), torch.tensor([start]), []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         averages, state = smoothing(values[first:last], state, scored[first:last])
         found += averages[:, 0].tolist()
     expected = smooth_one_by_one([v for v, _ in rows], [s for _, s in rows], start, smoothing.rate)
@@ -105,7 +106,7 @@ def test_the_gate_opens_exactly_when_promised(data: st.DataObject) -> None:
     gate, windows = make_gate(startup_cells=startup_cells, hop=hop), cut_windows(speeds, hop)
     bounds = data.draw(cuts(len(windows)))
     state, found = torch.zeros(1), []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         opened, state = gate(windows[first:last], state)
         found += (opened > 0).tolist()
     assert found == expected_gate(speeds, startup_cells, hop)

@@ -234,7 +234,7 @@ def test_each_asset_has_its_own_schedule_unless_one_is_given(asset_file: Path) -
 
 @pytest.mark.parametrize("cron", ["61 * * * *", "daily at 4"])
 def test_a_schedule_that_is_none_is_refused(asset_file: Path, cron: str) -> None:
-    with pytest.raises(StartError, match="--cron = '.*' is no schedule; write five fields"):
+    with pytest.raises(StartError, match=r"--cron = '.*' is no schedule; write five fields"):
         make_plans([str(asset_file)], cron)
 
 
