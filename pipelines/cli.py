@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pipelines.config import load_asset
-from pipelines.settings import Settings
+from pipelines.settings import Settings, load_settings
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -33,6 +33,7 @@ EXPECTED = {
     "pipelines.historian": ("HistorianError",),
     "pipelines.history": ("HistoryError",),
     "pipelines.ingest": ("IngestError",),
+    "pipelines.settings": ("SettingsError",),
     "pipelines.train": ("TrainingError",),
     "pipelines.tracking": ("RegistryError",),
     "pipelines.up": ("StartError",),
@@ -42,13 +43,10 @@ EXPECTED = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 = done, 2 = a sentence on standard error says what to do."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    prefect_home = os.environ.setdefault("PREFECT_HOME", str(Settings().home.resolve() / "prefect"))
-    Path(prefect_home).mkdir(parents=True, exist_ok=True)
     options = make_parser().parse_args(arguments)
     logging.getLogger("prefect.flow_runs").addFilter(_without_traceback)
     try:
+        _prepare_environment()
         for asset_file in _asset_files(options):
             load_asset(asset_file)  # a wrong option is answered before any server starts
         options.run(options)
@@ -60,6 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"faultwatch: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _prepare_environment() -> None:
+    """Set what Prefect and MLflow read when they are first imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    home = load_settings().home.resolve() / "prefect"
+    Path(os.environ.setdefault("PREFECT_HOME", str(home))).mkdir(parents=True, exist_ok=True)
 
 
 def _asset_files(options: argparse.Namespace) -> list[str]:

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """An environment variable that cannot be used; the message says which and what is wrong."""
 
 
 class Settings(BaseSettings):
@@ -46,3 +50,17 @@ class Settings(BaseSettings):
     def public_key_file(self) -> Path:
         """Public key beside the private one."""
         return self.signing_key_file.with_suffix(".pub")
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "FAULTWATCH_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name} is {first['input']!r}: {first['msg']}; correct it") from error

@@ -94,7 +94,13 @@ def readme_commands() -> list[list[str]]:
     return [words for words in commands if words and not " ".join(words).startswith(ELSEWHERE)]
 
 
-def run(words: list[str], folder: Path, *, server: str | None = None) -> Finished:
+def run(
+    words: list[str],
+    folder: Path,
+    *,
+    server: str | None = None,
+    settings: dict[str, str] | None = None,
+) -> Finished:
     module = {"faultwatch": "pipelines.cli", "faultwatch-edge": "faultwatch_edge"}[words[0]]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "deploy/edge")])
     environment = {
@@ -103,6 +109,7 @@ def run(words: list[str], folder: Path, *, server: str | None = None) -> Finishe
         "PYTHONPATH": paths,
         "FAULTWATCH_HOME": str(folder / ".faultwatch"),
         "PREFECT_HOME": str(folder / "prefect"),
+        **(settings or {}),
     }
     return subprocess.run(  # noqa: S603 - the README's words
         [sys.executable, "-m", module, *words[1:]],
@@ -147,6 +154,13 @@ def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path
     assert raised[:1] == ["pressure"]
 
 
+def test_a_wrong_setting_is_answered_with_one_sentence(tmp_path: Path) -> None:
+    answer = run(["faultwatch", "train", "x"], tmp_path, settings={"FAULTWATCH_MLFLOW_PORT": "x"})
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("faultwatch: FAULTWATCH_MLFLOW_PORT is 'x'")
+    assert answer.stderr.count("\n") == 1
+
+
 def test_a_wrong_asset_file_is_answered_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(ASSET + '\n[[channel]]\nname = "flow"\nunits = "x"\n')
     answer = run(["faultwatch", "train", "bad.toml"], tmp_path)
@@ -156,10 +170,12 @@ def test_a_wrong_asset_file_is_answered_with_one_sentence(tmp_path: Path) -> Non
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.usefixtures("prefect_harness")
 def test_training_without_history_says_what_to_do_first(workplace: Path, tmp_path: Path) -> None:
     for name in ("pump_07.toml", "labels.csv"):
         (tmp_path / name).write_text((workplace / name).read_text())
-    answer = run(["faultwatch", "train", "pump_07.toml"], tmp_path)
+    server = PREFECT_API_URL.value()
+    answer = run(["faultwatch", "train", "pump_07.toml"], tmp_path, server=server)
     assert answer.returncode == 2
     assert "run `faultwatch ingest` first" in answer.stderr
     assert "Traceback" not in answer.stderr

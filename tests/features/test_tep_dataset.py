@@ -75,11 +75,11 @@ def test_there_are_20_training_6_held_out_and_20_fault_runs_in_order_of_time() -
     assert Counter(run.kind for run in runs) == {"train": 20, "held_out": 6, "fault": 20}
     assert [run.disturbance for run in runs if run.kind == "fault"] == list(range(1, 21))
     assert all(earlier.end < later.start for earlier, later in pairwise(runs))
-    assert len({run.run for run in runs}) == 40
+    assert len({run.run for run in runs}) == 46
 
 
 def test_every_run_has_random_numbers_of_its_own() -> None:
-    assert len({run.seed for run in load_runs()}) == 40
+    assert len({run.seed for run in load_runs()}) == 46
 
 
 @pytest.mark.parametrize("run", load_runs(), ids=lambda run: run.run)

@@ -40,7 +40,9 @@ def count_by_hand(normal: NormalScores, alarm: AlarmConfig, threshold: float) ->
     for segment in np.unique(normal.segment):
         state = Alarm()
         for place in np.flatnonzero(normal.segment == segment):
-            anomalous = bool(float(normal.score[place]) >= threshold) if normal.scored[place] else None
+            anomalous = (
+                bool(float(normal.score[place]) >= threshold) if normal.scored[place] else None
+            )
             state, changes = advance(
                 state,
                 anomalous=anomalous,
@@ -101,9 +103,7 @@ def test_it_is_the_lowest_threshold_from_which_on_every_one_keeps_the_budget(
     assert all(keeps(threshold) for threshold in [found.score, *above])
     below = found.score - 2 * FINE
     assert below <= 0.0 or not keeps(below) or found.score <= FINE
-    assert found.expected_per_day == pytest.approx(
-        count_by_hand(normal, alarm, found.score) / days
-    )
+    assert found.expected_per_day == pytest.approx(count_by_hand(normal, alarm, found.score) / days)
 
 
 def test_a_budget_that_the_days_support_is_not_extrapolated() -> None:

@@ -1,0 +1,133 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from faultwatch_edge.manifest import ThresholdSpec
+from pipelines.injected import InjectedFaults
+from pipelines.replay import Evaluation, FoundFault, NormalRunning
+from pipelines.verdict import (
+    Scorecard,
+    describe,
+    fault_table,
+    flat,
+    injected_table,
+    metrics_of,
+    promise,
+)
+
+ONSET = datetime(2026, 1, 1, tzinfo=UTC)
+THRESHOLD = ThresholdSpec(2.75, 0.1, 0.08, (0.02, 0.2), 40.0, extrapolated=False)
+
+
+def make_card(
+    *,
+    name: str = "vae",
+    delays_s: tuple[float | None, ...] = (600.0, None, 1800.0),
+    alarms: int = 1,
+    injected_found: int = 3,
+) -> Scorecard:
+    faults = tuple(
+        FoundFault(f"fault {place}", ONSET, delay_s, 0.5, ("a", "b", "c", "d") if delay_s else ())
+        for place, delay_s in enumerate(delays_s)
+    )
+    injected = (
+        InjectedFaults("bias", 4, injected_found, 900.0 if injected_found else None, 2),
+        InjectedFaults("stuck", 4, 0, None, 0),
+    )
+    normal = NormalRunning(10.0, alarms, (0.01, 0.5), 0.002)
+    return Scorecard(name, THRESHOLD, Evaluation(name, normal, faults), injected)
+
+
+def headline(note: str) -> str:
+    return note.splitlines()[0]
+
+
+def test_the_shares_and_the_median_are_those_of_the_faults() -> None:
+    card = make_card()
+    assert card.evaluation.found_share == pytest.approx(2 / 3)
+    assert card.median_delay_h == pytest.approx(1200 / 3600)
+    assert card.injected_found_share == pytest.approx(3 / 8)
+
+
+def test_metrics_have_the_threshold_its_promise_and_what_came_of_it() -> None:
+    metrics = metrics_of(make_card())
+    assert metrics["threshold"] == 2.75
+    assert metrics["false_alarms.budget_per_day"] == 0.1
+    assert metrics["false_alarms.held_out_per_day"] == 0.1
+    assert metrics["faults.found_share"] == pytest.approx(2 / 3)
+    assert metrics["injected.bias.found_share"] == 0.75
+    assert metrics["injected.bias.first_hit_share"] == 0.5
+    assert metrics["injected.bias.median_delay_h"] == 0.25
+    assert "injected.stuck.median_delay_h" not in metrics
+
+
+def test_rivals_have_metrics_of_their_own() -> None:
+    rivals = flat([make_card(name="pca"), make_card(name="window_pca")])
+    assert rivals["rival.pca.threshold"] == 2.75
+    assert len(rivals) == 2 * len(metrics_of(make_card()))
+
+
+def test_the_fault_table_has_a_row_a_fault_and_a_column_a_detector() -> None:
+    table = fault_table([make_card(), make_card(name="pca", delays_s=(None, 60.0, 90.0))])
+    assert table["fault"].to_list() == ["fault 0", "fault 1", "fault 2"]
+    assert table["vae, min"].to_list() == [10.0, None, 30.0]
+    assert table["pca, min"].to_list() == [None, 1.0, 1.5]
+    assert table["contributors"].to_list() == ["a, b, c", "", "a, b, c"]
+
+
+def test_the_injected_table_has_a_row_a_kind_and_detector() -> None:
+    table = injected_table([make_card(), make_card(name="pca", injected_found=0)])
+    assert table["found"].to_list() == ["3 of 4", "0 of 4", "0 of 4", "0 of 4"]
+    assert table["right channel first"].to_list()[0] == "2 of 4"
+    assert table["median delay, min"].to_list() == [15.0, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "As good as"),
+        ({"delays_s": (600.0, 600.0, 1800.0)}, "Better than"),
+        ({"alarms": 0}, "Better than"),
+        ({"injected_found": 4}, "Better than"),
+        ({"delays_s": (None, None, None)}, "Worse than"),
+        ({"alarms": 2}, "Worse than"),
+        ({"alarms": 2, "injected_found": 4}, "Neither better nor worse than"),
+    ],
+)
+def test_the_note_says_first_whether_it_is_better(changes: dict[str, object], verdict: str) -> None:
+    champion = make_card(name="champion 3")
+    note = describe([make_card(**changes)], champion)  # type: ignore[arg-type]
+    assert headline(note).startswith(f"**{verdict} champion 3.")
+
+
+def test_without_champion_the_note_says_so() -> None:
+    assert headline(describe([make_card()], None)).startswith("**No champion")
+
+
+def test_the_note_has_a_row_a_detector() -> None:
+    note = describe([make_card(), make_card(name="pca")], make_card(name="champion 3"))
+    rows = [line.split("|")[1].strip() for line in note.splitlines() if line.startswith("| ")]
+    assert rows[2:] == ["vae", "pca", "champion 3"] or set(rows[2:]) == {"vae", "pca", "champion 3"}
+    assert "2 of 3" in note
+
+
+def test_the_promise_says_what_it_rests_on() -> None:
+    text = promise(THRESHOLD)
+    assert "0.1 false alarms a day" in text
+    assert "40.0 days" in text
+    assert "0.02 to 0.20" in text
+    assert "extrapolated" not in text
+
+
+def test_an_extrapolated_promise_says_how_many_days_would_support_it() -> None:
+    text = promise(replace(THRESHOLD, scored_days=4.0, extrapolated=True))
+    assert "extrapolated" in text
+    assert "6 more days" in text
+
+
+def test_no_faults_are_no_figures() -> None:
+    card = replace(make_card(delays_s=()), injected=())
+    metrics = metrics_of(card)
+    assert metrics["faults.found_share"] != metrics["faults.found_share"]  # noqa: PLR0124 - NaN
+    assert "of 0" in describe([card], None) or "0 of 0" in describe([card], None)
