@@ -287,4 +287,4 @@ def _draw_delays(axes: Axes, lives: Sequence[Life], names: Sequence[str]) -> Non
     axes.set_xticks(places, labels, rotation=35, ha="right", fontsize=8)
     axes.set(ylabel="minutes to the alarm", ylim=(3.0, 1.5 * top))
     axes.set_title("From the onset to the alarm (x = no alarm)", loc="left")
-    axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0.0, 0.93))
+    axes.legend(frameon=False, ncols=2, loc="upper right")
