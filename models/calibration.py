@@ -106,7 +106,7 @@ def _tail_slope(ordered: NDArray[np.float64], smallest: float) -> float:
     The median, because one gross outlier in normal running must not flatten the slope.
     """
     tail = ordered[-min(TAIL, len(ordered) // 5) :]
-    mean_excess = float(np.median(tail - tail[0])) / np.log(2.0)
+    mean_excess = float(np.median(tail - tail[0]) / np.log(2.0))
     return NEUTRAL / max(mean_excess, smallest)
 
 

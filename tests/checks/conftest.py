@@ -43,11 +43,10 @@ def make_cells(seed: int, rows: int) -> Cells:
     mixing = np.random.default_rng(7).normal(size=(2, len(NAMES)))
     mixing /= np.linalg.norm(mixing, axis=0)
     values = causes @ mixing + 0.5 * generator.normal(size=(rows, len(NAMES)))
-    scale, offset = (
-        np.array([1.0, 50.0, 0.01, 5.0, 2.0, 0.5]),
-        [10.0, 1500.0, 1.0, 40.0, 20.0, 300.0],
-    )
-    return (values * scale + offset).astype(np.float32)
+    scale = np.array([1.0, 50.0, 0.01, 5.0, 2.0, 0.5])
+    offset = np.array([10.0, 1500.0, 1.0, 40.0, 20.0, 300.0])
+    cells: Cells = (values * scale + offset).astype(np.float32)
+    return cells
 
 
 def cut_windows(runs: Sequence[Cells]) -> Windows:

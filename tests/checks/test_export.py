@@ -1,6 +1,7 @@
 """What must not leave does not leave."""
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
+from typing_extensions import override
 
 from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.detector import Detector as EdgeDetector
@@ -58,6 +60,7 @@ def scaled(graph: bytes, name: str, factor: float) -> bytes:
 class Restless(nn.Module):
     """A reconstructor that draws."""
 
+    @override
     def forward(self, values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         del present
         return values + torch.randn_like(values), values[:, :, 0]
@@ -129,7 +132,7 @@ def test_another_opset_is_refused(model: onnx.ModelProto) -> None:
 def test_the_exporter_is_quiet_and_leaves_logging_as_it_was(
     fitted: FittedDetector, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logger = export.logging.getLogger("torch.onnx")
+    logger = logging.getLogger("torch.onnx")
     before = logger.level
 
     def broken(*_args: object, **_options: object) -> None:

@@ -9,13 +9,18 @@ from models.vae import reparameterise
 DRAWS = 200_000
 
 
+def log_density(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """Of a Gaussian, by its definition."""
+    return -((x - mean) ** 2) / (2 * spread**2) - torch.log(spread * math.sqrt(2 * math.pi))
+
+
 def test_kl_divergence_is_what_sampling_says() -> None:
     mean, log_variance = torch.tensor([[0.8, -0.3, 2.0]]), torch.tensor([[0.5, -1.0, 0.0]])
-    posterior = torch.distributions.Normal(mean, torch.exp(0.5 * log_variance))
-    prior = torch.distributions.Normal(torch.zeros(1, 3), torch.ones(1, 3))
-    torch.manual_seed(0)
-    z = posterior.sample((DRAWS,))
-    sampled = (posterior.log_prob(z) - prior.log_prob(z)).sum(dim=2).mean()
+    spread = torch.exp(0.5 * log_variance)
+    z = mean + spread * torch.randn(DRAWS, 3, generator=torch.Generator().manual_seed(0))
+    sampled = (
+        (log_density(z, mean, spread) - log_density(z, 0 * mean, 1 + 0 * mean)).sum(dim=1).mean()
+    )
     assert kl_divergence(mean, log_variance).item() == pytest.approx(sampled.item(), rel=0.02)
 
 
@@ -28,9 +33,9 @@ def test_reconstruction_nll_is_the_gaussian_density_of_the_values_present() -> N
     x, expected = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     log_variance = torch.tensor([0.2, -1.0, 1.5])
     present = torch.rand(2, 3, 4) > 0.3
-    density = torch.distributions.Normal(expected, torch.exp(0.5 * log_variance)[:, None])
+    density = log_density(x, expected, torch.exp(0.5 * log_variance)[:, None].expand(3, 4))
     constant = 0.5 * math.log(2 * math.pi)
-    by_hand = torch.where(present, -density.log_prob(x) - constant, 0.0).sum(dim=(1, 2))
+    by_hand = torch.where(present, -density - constant, 0.0).sum(dim=(1, 2))
     torch.testing.assert_close(reconstruction_nll(x, expected, present, log_variance), by_hand)
 
 
@@ -38,9 +43,9 @@ def test_missing_values_neither_cost_nor_teach() -> None:
     observed = torch.tensor([[[1.0, 1e9]]])
     expected = torch.zeros(1, 1, 2, requires_grad=True)
     seen = torch.tensor([[[True, False]]])
-    reconstruction_nll(observed, expected, seen, torch.zeros(1)).sum().backward()
-    assert expected.grad is not None
-    assert expected.grad.tolist() == [[[-1.0, 0.0]]]
+    loss = reconstruction_nll(observed, expected, seen, torch.zeros(1)).sum()
+    (slope,) = torch.autograd.grad(loss, expected)
+    assert slope.tolist() == [[[-1.0, 0.0]]]
 
 
 def test_drawn_latents_have_the_mean_and_variance_asked_for() -> None:
@@ -55,12 +60,11 @@ def test_gradients_reach_mean_and_variance_through_the_draw() -> None:
     mean = torch.tensor([[0.3, 0.4]], requires_grad=True)
     log_variance = torch.tensor([[0.5, -0.5]], requires_grad=True)
     noise = torch.tensor([[2.0, -1.0]])
-    reparameterise(mean, log_variance, noise).sum().backward()
-    assert mean.grad is not None
-    assert log_variance.grad is not None
-    torch.testing.assert_close(mean.grad, torch.ones(1, 2))
+    total = reparameterise(mean, log_variance, noise).sum()
+    to_mean, to_log_variance = torch.autograd.grad(total, (mean, log_variance))
+    torch.testing.assert_close(to_mean, torch.ones(1, 2))
     by_hand = 0.5 * torch.exp(0.5 * log_variance.detach()) * noise
-    torch.testing.assert_close(log_variance.grad, by_hand)
+    torch.testing.assert_close(to_log_variance, by_hand)
 
 
 def test_beta_without_annealing_is_whole_from_the_first_step() -> None:

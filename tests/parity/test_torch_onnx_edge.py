@@ -16,13 +16,15 @@ from faultwatch_edge.agent import Agent, ScoreRow
 from features.channels import Channel
 from features.grid import WindowConfig
 from features.windows import Windows
-from models.config import ModelConfig, RegimeConfig, ReconstructorName, RunningCondition
+from models.config import ModelConfig, ReconstructorName, RegimeConfig, RunningCondition
 from models.detector import score_run
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate
 from pipelines.config import AssetConfig, AssetInfo, SourceConfig
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SAMPLES = 9_000
+FAULTY_FROM = 8_000
+FAULT = START + timedelta(seconds=10 * FAULTY_FROM)
 MIN_CHANNELS = 3
 
 
@@ -58,7 +60,7 @@ def samples() -> pl.DataFrame:
     generator = np.random.default_rng(0)
     load = np.convolve(generator.normal(size=SAMPLES + 99), np.full(100, 0.1), mode="valid")
     noise = generator.normal(size=(SAMPLES, 3))
-    values = {
+    values: dict[str, np.ndarray] = {
         "flow": 10.0 + load + 0.2 * noise[:, 0],
         "speed": 1500.0 + 100.0 * load + 20.0 * noise[:, 1],
         "valve": np.round(load),
@@ -67,7 +69,7 @@ def samples() -> pl.DataFrame:
     }
     values["speed"][4_000:4_100] = 0.0
     values["total"][5_000:] -= values["total"][5_000]
-    values["flow"][8_000:] += 3.0
+    values["flow"][FAULTY_FROM:] += 3.0
     for column in values.values():
         column[generator.random(SAMPLES) < 0.1] = np.nan
     for name in ("flow", "speed", "total"):
@@ -91,6 +93,7 @@ def windows(asset: AssetConfig, samples: pl.DataFrame) -> Windows:
 def candidate(
     request: pytest.FixtureRequest,
     asset: AssetConfig,
+    samples: pl.DataFrame,
     windows: Windows,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Candidate:
@@ -98,7 +101,7 @@ def candidate(
     return make_candidate(
         asset,
         reconstructor,
-        normal=windows,
+        normal=asset_windows(asset, samples.filter(pl.col("time") < FAULT)),
         recent=windows,
         origin=Origin(1, START, "", 0),
         folder=tmp_path_factory.mktemp("bundles"),

@@ -31,8 +31,8 @@ COUNT = 300
 def is_drawn(figure: Figure) -> bool:
     """Whether the canvas holds more than one colour."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     return len(np.unique(pixels.reshape(-1, 4), axis=0)) > 20
 
 
@@ -105,7 +105,7 @@ def test_the_pictures_of_a_detector_are_drawn(bundle: Bundle, recent: Windows) -
 def test_the_losses_have_a_panel_each() -> None:
     figure = draw_losses({"loss": [3.0, 2.0, 1.5], "kl_divergence": [0.1, 0.2, 0.3]})
     assert [axes.get_title() for axes in figure.axes] == ["loss", "kl divergence"]
-    assert list(figure.axes[0].lines[0].get_ydata()) == [3.0, 2.0, 1.5]
+    assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [3.0, 2.0, 1.5]
     assert is_drawn(figure)
 
 
@@ -115,7 +115,7 @@ def test_the_score_is_drawn_with_its_threshold_and_the_labels() -> None:
     normal, anomalous = (len(points.get_offsets()) for points in axes.collections)  # type: ignore[arg-type]
     above = int((make_scores().score >= 3.0).sum())
     assert (normal, anomalous) == (COUNT - above, above)
-    assert list(axes.lines[0].get_ydata()) == [3.0, 3.0]
+    assert np.asarray(axes.lines[0].get_ydata()).tolist() == [3.0, 3.0]
     assert len(axes.patches) == 1
     assert is_drawn(figure)
 
