@@ -88,11 +88,6 @@ def _forget_origin(model: onnx.ModelProto) -> None:
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]
-    for function in model.functions:
-        del function.metadata_props[:]
-        for node in function.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
 
 
 def _check_graph(model: onnx.ModelProto) -> None:

@@ -32,7 +32,7 @@ from pipelines.config import AssetConfig
 from pipelines.threshold import find_threshold
 
 PARITY_WINDOWS = 3_000
-"""Windows of the newest sequences that the export is proven on, at least."""
+"""Newest windows that the export is proven on."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,10 @@ def _newest_cells(windows: Windows) -> list[NDArray[np.float32]]:
     chosen: list[NDArray[np.float32]] = []
     count = 0
     for run in reversed(windows.runs()):
-        first = windows.ends[run[0]] - windows.length + 1
+        newest = run[count - PARITY_WINDOWS :]
+        first = windows.ends[newest[0]] - windows.length + 1
         chosen.append(windows.cells[first : windows.ends[run[-1]] + 1])
-        count += len(run)
+        count += len(newest)
         if count >= PARITY_WINDOWS:
             break
     return chosen

@@ -10,9 +10,8 @@ from faultwatch_edge.manifest import ThresholdSpec
 from models.config import AlarmConfig
 from models.crossfit import NormalScores
 
-COARSE = 0.02
 FINE = 0.001
-"""Steps of the search, in ``-log10 p``."""
+"""Step of the search, in ``-log10 p``."""
 FREQUENT = 20
 """Alarms at which the rate is known well enough to extrapolate from."""
 SECONDS_PER_DAY = 86_400.0
@@ -64,7 +63,7 @@ class AlarmCounter:
         )
         self.delays = (round(alarm.on_delay_s * 1e6), round(alarm.off_delay_s * 1e6))
         self.days = float(normal.scored.sum()) * window_s / SECONDS_PER_DAY
-        self.highest = float(np.max(normal.score[normal.scored], initial=0.0))
+        self.scores = normal.score[normal.scored].astype(np.float64)
 
     def __call__(self, threshold: float) -> int:
         """Alarms raised in all of it."""
@@ -82,14 +81,14 @@ class AlarmCounter:
         )
 
     def lowest_within(self, allowed: float) -> float:
-        """Smallest threshold such that it and all above it raise at most so many alarms."""
-        best = self.highest + FINE
-        for step in (COARSE, FINE):
-            for threshold in np.arange(best - step, 0.0, -step):
-                if self(threshold) > allowed:
-                    break
-                best = float(threshold)
-        return best
+        """Smallest multiple of `FINE` such that it and all above it raise at most so many alarms.
+
+        Thresholds between which no score lies raise the same alarms: only the lowest is tried.
+        """
+        for step in np.unique(np.floor(self.scores / FINE))[::-1].tolist():
+            if step > 0 and self(step * FINE) > allowed:
+                return float((step + 1) * FINE)
+        return FINE
 
 
 def find_threshold(normal: NormalScores, alarm: AlarmConfig, *, window_s: float) -> ThresholdSpec:

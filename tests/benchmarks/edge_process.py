@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from faultwatch_edge.agent import Agent
+from faultwatch_edge.agent import Agent, ScoreRow
 from faultwatch_edge.bundle import Bundle, read_bundle
-from faultwatch_edge.detector import Detector
+from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.interface import OUTPUTS
 from faultwatch_edge.keys import load_trusted_keys
 from faultwatch_edge.window import sequence_windows
@@ -50,7 +50,13 @@ def feeder(bundle: Bundle, agent: Agent) -> Callable[[], None]:
 def measure_start(bundle: Bundle, started_ns: int) -> dict[str, float]:
     """Seconds and memory until the first score, and memory after a thousand windows."""
     scored: list[int] = []
-    agent = Agent(bundle, on_score=lambda row: scored.append(row.end_us))
+
+    def count(row: ScoreRow) -> None:
+        if row.score is not None:
+            scored.append(row.end_us)
+
+    agent = Agent(bundle, on_score=count)
+    check_golden(agent.detector, bundle)  # as the device does whenever it starts
     feed = feeder(bundle, agent)
     while not scored:
         feed()

@@ -72,7 +72,7 @@ def samples() -> pl.DataFrame:
     values["flow"][FAULTY_FROM:] += 3.0
     for column in values.values():
         column[generator.random(SAMPLES) < 0.1] = np.nan
-    for name in ("flow", "speed", "total"):
+    for name in ("flow", "speed", "power"):
         values[name][3_000:3_050] = np.nan
     at = [START + timedelta(seconds=10 * place) for place in range(SAMPLES)]
     frame = pl.DataFrame(

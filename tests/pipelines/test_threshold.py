@@ -18,7 +18,7 @@ from pipelines.threshold import (
 )
 
 WINDOW_S = 3_600.0
-LEVEL = 0.25
+LEVEL = 0.004
 """Distance of two scores in the examples."""
 
 
