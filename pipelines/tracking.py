@@ -117,7 +117,7 @@ class Registry:
         for name, figure in figures.items():
             mlflow.log_figure(figure, f"pictures/{name}.png", save_kwargs={"dpi": 110})
         for name, table in tables.items():
-            mlflow.log_table(table.to_dict(as_series=False), f"tables/{name}.json")
+            mlflow.log_text(table.write_csv(), f"tables/{name}.csv")
 
     def log_rivals(self, bundles: Sequence[Path]) -> None:
         """Keep the rivals' bundles with the active run, each in a folder named like its own."""
