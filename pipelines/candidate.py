@@ -80,7 +80,8 @@ def make_candidate(
         asset: options of model, regime and alarm.
         reconstructor: what expects the windows.
         normal: normal running to learn from.
-        recent: running that the export is proven on, faults included; nothing is learned from it.
+        recent: running that the export is proven on first, faults included; nothing is learned
+            from it.
         origin: where the bundle comes from.
         folder: where it is written.
         private_key: signs it.
@@ -112,7 +113,7 @@ def make_candidate(
         key_id=key_id(private_key.public_key()),
     )
     path = export_bundle(
-        fitted.detector, manifest, _newest_cells(recent), folder, private_key=private_key
+        fitted.detector, manifest, _newest_cells(recent, normal), folder, private_key=private_key
     )
     bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
     return Candidate(bundle, path, fitted, threshold)
@@ -122,17 +123,18 @@ def _channel_spec(channel: Channel) -> ChannelSpec:
     return ChannelSpec(**channel.model_dump(exclude={"description", "follows"}))
 
 
-def _newest_cells(windows: Windows) -> list[NDArray[np.float32]]:
-    """Cells of the newest sequences that together hold enough windows to prove an export."""
+def _newest_cells(*periods: Windows) -> list[NDArray[np.float32]]:
+    """Cells of the newest windows, by sequence; an earlier period helps out a short one."""
     chosen: list[NDArray[np.float32]] = []
-    count = 0
-    for run in reversed(windows.runs()):
-        newest = run[count - PARITY_WINDOWS :]
-        first = windows.ends[newest[0]] - windows.length + 1
-        chosen.append(windows.cells[first : windows.ends[run[-1]] + 1])
-        count += len(newest)
-        if count >= PARITY_WINDOWS:
-            break
+    missing = PARITY_WINDOWS
+    for windows in periods:
+        for run in reversed(windows.runs()):
+            newest = run[-missing:]
+            first = windows.ends[newest[0]] - windows.length + 1
+            chosen.append(windows.cells[first : windows.ends[newest[-1]] + 1])
+            missing -= len(newest)
+            if missing <= 0:
+                return chosen
     return chosen
 
 

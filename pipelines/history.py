@@ -54,9 +54,16 @@ def read_history(asset: AssetConfig, settings: Settings) -> History:
     kept_apart = (newest - oldest) * HELD_OUT_SHARE if days is None else timedelta(days=days)
     border = newest - kept_apart
     past = samples.filter((pl.col("time") >= oldest) & (pl.col("time") <= border))
+    normal = outside(past, intervals)
+    if normal.is_empty():
+        raise HistoryError(
+            f"{asset.asset.id}: no normal running before {border:%Y-%m-%d %H:%M} UTC; the days "
+            "after it are kept apart to judge by; ingest more history, set [retrain] holdout_days, "
+            "or correct the labels"
+        )
     return History(
         version=version,
-        normal=outside(past, intervals),
+        normal=normal,
         held_out=samples.filter(pl.col("time") > border),
         intervals=intervals,
     )

@@ -60,10 +60,16 @@ def train_asset(
         say: takes a sentence on what is going on.
 
     Raises:
-        TrainingError: there is no signing key.
+        TrainingError: there is no signing key, or nothing to judge by.
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     history = read_history(asset, settings)
+    recent = asset_windows(asset, history.held_out)
+    if not len(recent):
+        raise TrainingError(
+            f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
+            f"by, hold no window of {asset.window.length} cells; raise [retrain] holdout_days"
+        )
     key = _signing_key(settings)
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
@@ -74,7 +80,6 @@ def train_asset(
         origin = Origin(version, at, run.info.run_id, history.version)
         registry.log_data(history.normal, version=history.version, context="train")
         registry.log_parameters(_parameters(asset, history))
-        recent = asset_windows(asset, history.held_out)
         made = _make_all(
             asset,
             history,
