@@ -68,7 +68,7 @@ def test_no_labels_stay_none(tmp_path: Path) -> None:
         ("sample_period_s", "sampling_s", "window.sample_period_s: Field required (and 1 more)"),
         ("= 60.0", "= 'fast'", "window.sample_period_s: Input should be a valid number, unable to"),
         ("= 60.0", "= 'fast'", "found 'fast'"),
-        ("= 60.0", "= 60.0\nlengths = 3", "window.lengths: Extra inputs are not permitted, found 3"),
+        ("= 60.0", "= 60.0\nlenses = 3", "window.lenses: Extra inputs are not permitted, found 3"),
         ("= 60.0", "= 60.0\nlength = 3\nhop = 4", "[window] hop = 4 is greater than length = 3"),
         ("= 60.0", "= 60.0\nmin_channels = 3", "[window] min_channels = 3 is more than the 2 chan"),
         ('"speed"', '"flow"', "[[channel]] name 'flow' is used twice; channel names are unique"),
