@@ -77,6 +77,9 @@ $(INSTALLED): pyproject.toml deploy/edge/pyproject.toml constraints.txt
 	echo "Installing the pinned packages into .venv: once, about three minutes, 2 GB (more where torch brings CUDA)."; \
 	[ -x $(BIN)/pip ] || $$python -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e deploy/edge -e '.[dev]'
+	@# What the edge package needs, kept for the test that installs it alone: that works offline, too.
+	@$(BIN)/python -m pip download -qq --disable-pip-version-check -c constraints.txt -d .venv/edge-wheels \
+	    setuptools==84.2.1 numpy onnxruntime cryptography
 	@touch $@
 
 .PHONY: constraints.txt.new
