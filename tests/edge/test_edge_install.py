@@ -35,7 +35,7 @@ def test_edge_package_alone_checks_and_runs_a_bundle(
     source, programs = tmp_path / "source", tmp_path / "venv/bin"
     shutil.copytree(EDGE, source)
     run(sys.executable, "-m", "venv", "venv")
-    install = [programs / "python", "-m", "pip", "install", "--quiet"]
+    install: list[str | Path] = [programs / "python", "-m", "pip", "install", "--quiet"]
     if WHEELS.is_dir():  # fetched by make: works offline
         install += ["--no-index", "--find-links", WHEELS]
     run(*install, "setuptools>=80")
