@@ -23,6 +23,8 @@ class Channel(BaseModel):
     """Column name of the channel in every frame."""
     tag: str | None = None
     """Name of the signal at the source, where it differs from ``name``."""
+    former_tags: tuple[str, ...] = ()
+    """Earlier names of the signal at the source: files that still have them are read."""
     unit: str = ""
     """Engineering unit, as people write it: ``m3/h``, ``degC``, ``%``."""
     description: str = ""

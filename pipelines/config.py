@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from features.channels import SECTION, Channel, channel_names
 from features.grid import WindowConfig
+from features.source import SourceConfig
 from models.config import AlarmConfig, ModelConfig, RegimeConfig
 
 
@@ -31,19 +32,6 @@ class AssetInfo(BaseModel):
     """Plant or line."""
     description: str = ""
     """What the machine does."""
-
-
-class SourceConfig(BaseModel):
-    """``[source]``: where samples come from."""
-
-    model_config = SECTION
-
-    files: str
-    """Glob of wide CSV or Parquet files; relative to the asset file."""
-    time: str = "time"
-    """Name of the time column."""
-    labels: str | None = None
-    """CSV of labelled intervals (start, end, kind, note); relative to the asset file."""
 
 
 class RetrainConfig(BaseModel):
@@ -124,7 +112,7 @@ def load_asset(path_or_id: str | Path) -> AssetConfig:
     source = asset.source
     located = source.model_copy(
         update={
-            "files": str(Path(escape(str(path.parent))) / source.files),
+            "files": str(Path(escape(str(path.parent))) / source.files) if source.files else None,
             "labels": str(path.parent / source.labels) if source.labels else None,
         }
     )
