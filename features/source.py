@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from features.channels import SECTION
+from features.time_pattern import check_pattern
 
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """Words for times that are numbers since 1970, and the microseconds of their unit."""
@@ -92,6 +93,15 @@ class SourceConfig(BaseModel):
     """SQL: how far back each run reads again, for rows that came late."""
     labels: str | None = None
     """CSV of labelled intervals; relative to the asset file."""
+
+    @field_validator("time_format")
+    @classmethod
+    def _check_time_format(cls, form: str) -> str:
+        is_word = form in ("iso", *EPOCHS, EPOCH_NS)
+        if not is_word and (wrong := check_pattern(form)):
+            msg = f"time_format = '{form}' {wrong}"
+            raise ValueError(msg)
+        return form
 
     @field_validator("time_zone")
     @classmethod

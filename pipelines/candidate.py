@@ -120,7 +120,7 @@ def make_candidate(
 
 
 def _channel_spec(channel: Channel) -> ChannelSpec:
-    return ChannelSpec(**channel.model_dump(exclude={"description", "follows"}))
+    return ChannelSpec(**channel.model_dump(exclude={"description", "follows", "former_tags"}))
 
 
 def _newest_cells(*periods: Windows) -> list[NDArray[np.float32]]:

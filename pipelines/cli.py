@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import json
 import logging
 import os
 import sys
@@ -26,14 +27,18 @@ QUIET = {
 EXPECTED = {
     "faultwatch_edge.errors": ("EdgeError",),
     "features.labels": ("LabelError",),
+    "features.pieces": ("InspectionError",),
     "features.schema": ("SchemaError",),
     "models.calibration": ("CalibrationError",),
     "models.export": ("ExportError",),
     "pipelines.config": ("ConfigError",),
+    "pipelines.connection": ("DatabaseError",),
+    "pipelines.data_files": ("InitError",),
     "pipelines.historian": ("HistorianError",),
     "pipelines.history": ("HistoryError",),
     "pipelines.ingest": ("IngestError",),
     "pipelines.settings": ("SettingsError",),
+    "pipelines.tables": ("TableError",),
     "pipelines.train": ("TrainingError",),
     "pipelines.tracking": ("RegistryError",),
     "pipelines.up": ("StartError",),
@@ -101,13 +106,25 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--data", type=Path, help="another folder of the demo plant's data")
     demo.set_defaults(run=_demo)
 
+    init = verbs.add_parser("init", help="write an asset file for files or a query")
+    init.add_argument("data", metavar="DATA", nargs="*", help="files, folders or quoted globs")
+    init.add_argument("--sql", metavar="QUERY", help="instead: a query of FAULTWATCH_DATABASE")
+    init.add_argument("--time", metavar="COL", help="time column; default: found")
+    init.add_argument("--id", metavar="ID", help="name of the asset; default: from the data")
+    init.add_argument("--out", metavar="FILE", type=Path, help="asset file; default: ID.toml")
+    init.set_defaults(run=_init)
+
     for name, run, words in (
-        ("ingest", _ingest, "read an asset's files into the historian"),
+        ("ingest", _ingest, "read what is new in an asset's files or database"),
+        ("quarantine", _quarantine, "rows that could not be used, and values that lost"),
         ("train", _train, "train a challenger and register it"),
         ("evaluate", _evaluate, "replay a registered bundle over the held-out history"),
         ("promote", _promote, "make a registered bundle the champion"),
         ("roll-back", _roll_back, "make the previous champion the champion again"),
         ("release", _release, "write the champion's bundle for devices"),
+        ("label", _label, "say what a stretch of time was"),
+        ("labels", _labels, "list what people said"),
+        ("quality", _quality, "what to know of an asset's samples before trusting them"),
     ):
         verb = verbs.add_parser(name, help=words)
         verb.add_argument("asset", metavar="ASSET", help="asset file, or id of a shipped asset")
@@ -134,6 +151,27 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
         verb.add_argument("--reason", required=True, help="why")
     if name in {"promote", "evaluate"}:
         verb.add_argument("--version", default="challenger", help="version or alias")
+    if name == "label":
+        verb.add_argument("start", metavar="FROM", help="such as 2026-05-01T08:00:00Z")
+        verb.add_argument("end", metavar="TO", help="the first instant after it")
+        verdicts = ("true_fault", "nuisance", "maintenance")
+        verb.add_argument("--verdict", required=True, choices=verdicts)
+        verb.add_argument("--by", default=getpass.getuser(), help="who says so")
+        verb.add_argument("--note", default="", help="what people should read")
+    if name == "ingest":
+        verb.add_argument(
+            "--accept",
+            action="append",
+            default=[],
+            metavar="CHANNEL",
+            help="a channel that is new, gone or of another unit, and may be",
+        )
+        verb.add_argument("--anew", action="store_true", help="forget what was read, begin again")
+    if name in {"labels", "quality", "quarantine"}:
+        verb.add_argument("--json", action="store_true", help="for machines")
+    if name == "quality":
+        verb.add_argument("--from", dest="start", metavar="TIME", help="2026-05-01T08:00:00Z")
+        verb.add_argument("--to", dest="end", metavar="TIME", help="the first instant after it")
     if name == "release":
         verb.add_argument("--version", default="champion", help="version or alias")
         verb.add_argument("--out", type=Path, default=Path("release"), help="folder for the bundle")
@@ -145,11 +183,38 @@ def _demo(options: argparse.Namespace) -> None:
     run_demo(Settings(), data=options.data, at=datetime.now(UTC))
 
 
+def _init(options: argparse.Namespace) -> None:
+    from pipelines.init import init_asset
+
+    made = init_asset(
+        options.data,
+        sql=options.sql,
+        time=options.time,
+        out=options.out,
+        asset_id=options.id,
+        settings=load_settings(),
+    )
+    print(made.summary)
+
+
 def _ingest(options: argparse.Namespace) -> None:
     from pipelines.ingest import ingest
 
-    counts = ingest(options.asset)
-    print(", ".join(f"{number} {name}" for name, number in counts.items()))
+    counts = ingest(options.asset, options.accept, options.anew)
+    print(", ".join(f"{n} {name}" for name, n in counts.items() if n or name != "unlisted"))
+
+
+def _quarantine(options: argparse.Namespace) -> None:
+    from pipelines.historian import Historian
+    from pipelines.quarantine import print_quarantine
+
+    asset = load_asset(options.asset)
+    historian = Historian(Settings().historian_address, asset.asset.id, asset.channel)
+    rows = historian.read_quarantine()
+    if options.json:
+        print(rows.write_json())
+    else:
+        print_quarantine(rows)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -191,6 +256,47 @@ def _release(options: argparse.Namespace) -> None:
     print(
         f"{path}\nOn the device:\n  faultwatch-edge run {path.name} --source - --key faultwatch.pub"
     )
+
+
+def _label(options: argparse.Namespace) -> None:
+    from features.labels import read_instant
+    from pipelines.labelling import label_interval
+
+    new = label_interval(
+        load_asset(options.asset),
+        Settings(),
+        read_instant(options.start, "FROM"),
+        read_instant(options.end, "TO"),
+        options.verdict,
+        by=options.by,
+        note=options.note,
+        at=datetime.now(UTC),
+    )
+    print("Kept; the next training heeds it." if new else "That is known already.")
+
+
+def _labels(options: argparse.Namespace) -> None:
+    from pipelines.labelling import label_rows, print_labels, read_labels
+
+    labels = read_labels(load_asset(options.asset), Settings())
+    if options.json:
+        print(json.dumps(label_rows(labels), indent=2, ensure_ascii=False))
+    else:
+        print_labels(labels)
+
+
+def _quality(options: argparse.Namespace) -> None:
+    from features.findings import QualityReport
+    from features.labels import read_instant
+    from pipelines.quality import print_quality, quality
+
+    start = read_instant(options.start, "--from") if options.start else None
+    end = read_instant(options.end, "--to") if options.end else None
+    found = quality(options.asset, start, end)
+    if options.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_quality(load_asset(options.asset).asset.id, QualityReport.from_dict(found))
 
 
 def _up(options: argparse.Namespace) -> None:

@@ -5,64 +5,99 @@ tables are the same; several writers at once lose nothing. This rests on three t
 
 * Every commit is pinned to the version that was looked at; if another writer was first, the table
   refuses it, and the merge looks again.
-* Values that are about to be replaced reach the quarantine first, and a row that is there already
-  is not added again.
-* The commit that brings rows also records which rows of which source they were. When the same
-  source brings them again, they fill what is missing but replace nothing: where the table says
-  otherwise, something later has won.
+* What is about to be replaced reaches the quarantine first, and a row that is there already is not
+  added again.
+* The commit that brings rows of a source also says how far the source was read, and what became of
+  its rows.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
+from features.cells import count_cells, is_one_value_each, spread_cells, spread_one_by_one
 from features.channels import Channel, channel_names
 from features.merging import (
+    SOURCE,
+    SOURCES,
+    Comparison,
     MergeCounts,
     changed_rows,
     compare_rows,
-    count_repeated,
-    count_rows,
-    row_marks,
     superseded_values,
 )
-from features.schema import QUARANTINE_SCHEMA, SchemaError, check_rows, samples_schema
-
-Result = TypeVar("Result")
-
-ATTEMPTS = 100
-"""How often a change is tried while other writers commit first."""
-LOG_RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
-"""Old versions stay readable, as far as their files are kept: trainings name the one they read."""
+from features.rows import Split
+from features.schema import LINE, QUARANTINE_SCHEMA, SchemaError, check_rows, samples_schema
+from pipelines.ledger import (
+    GENERATION,
+    MEANING,
+    Progress,
+    Source,
+    Sources,
+    generation_of,
+    progress_marks,
+    read_progress,
+)
+from pipelines.quarantine import Quarantine
+from pipelines.samples_table import commit_rows, rows_at, slice_borders, time_span
+from pipelines.stored_channels import accept_channel, schema_changes, stored_channels
+from pipelines.tables import (
+    Snapshot,
+    Table,
+    TableError,
+    append,
+    compact,
+    files_of,
+    forget,
+    marks_of,
+    replace_all,
+    retried,
+    rows_of,
+)
 
 
 class HistorianError(Exception):
     """The historian cannot take or give what was asked; the message says what to do."""
 
 
+class MovedOn(Exception):  # noqa: N818 - no error: the reason to go on from somewhere else
+    """Someone else has read on in this source."""
+
+
 class Historian:
     """Samples and quarantine of one asset.
 
     Args:
-        folder: folder of all assets' tables.
+        address: folder, or address such as ``s3://bucket/folder``, of all assets' tables.
         asset_id: whose tables.
         channels: the columns of the samples.
     """
 
-    def __init__(self, folder: Path, asset_id: str, channels: tuple[Channel, ...]) -> None:
+    def __init__(self, address: str | Path, asset_id: str, channels: tuple[Channel, ...]) -> None:
         self.asset_id = asset_id
         self.channels = channels
-        self._samples = folder / asset_id / "samples"
-        self._quarantine = folder / asset_id / "quarantine"
+        root = f"{str(address).rstrip('/')}/{asset_id}"
+        schema = {
+            **samples_schema(channels),
+            SOURCE: pl.Int32(),
+            SOURCES: pl.List(pl.Int32()),
+            "month": pl.String(),
+        }
+        self._samples = Table(f"{root}/samples", schema, partition_by="month")
+        self._quarantine = Quarantine(f"{root}/quarantine", asset_id)
+        self.sources = Sources(f"{root}/sources", asset_id)
 
     def version(self) -> int:
         """Version of the samples table; -1 while there is none."""
-        return DeltaTable(self._samples).version() if _exists(self._samples) else -1
+        return self._samples.version()
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """First and last time of the samples, to the millisecond; None = there are none."""
+        return time_span(self._samples.open()) if self._samples.exists() else None
 
     def read(
         self,
@@ -76,28 +111,58 @@ class Historian:
         Args:
             start: tz-aware; None = from the beginning.
             end: tz-aware; None = to the end.
-            version: of the table; None = the newest.
+            version: of the table; None = the newest. Channels that it did not have are empty.
 
         Raises:
             HistorianError: the table has other channels, or not that version.
         """
-        if version is None and not _exists(self._samples):
+        if version is None and not self._samples.exists():
             return pl.DataFrame(schema=samples_schema(self.channels))
-        rows = pl.scan_delta(self._open(version))
-        if start is not None:
-            rows = rows.filter(pl.col("time") >= start)
-        if end is not None:
-            rows = rows.filter(pl.col("time") < end)
-        return rows.select("time", *channel_names(self.channels)).sort("time").collect()
+        snapshot = self._open(version)
+        there = stored_channels(snapshot)
+        values = (
+            name if name in there else pl.lit(None, dtype=pl.Float64).alias(name)
+            for name in channel_names(self.channels)
+        )
+        rows = rows_of(snapshot).filter(*_span(start, end)).select("time", *values)
+        try:
+            return rows.sort("time").collect()
+        except FileNotFoundError as error:
+            raise HistorianError(
+                f"{self.asset_id}: version {snapshot.version()} of the historian is no longer "
+                "there: its files are removed with time; read a newer one"
+            ) from error
 
-    def merge(self, samples: pl.DataFrame, *, source: str, first_line: int = 0) -> MergeCounts:
+    def slices(
+        self, start: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Samples like `read`, about 250,000 at once, in order of time.
+
+        Raises:
+            HistorianError: the table has other channels.
+        """
+        if not self._samples.exists():
+            return
+        snapshot = self._open()
+        borders = [start, *slice_borders(files_of(snapshot), start, end), end]
+        for first, last in pairwise(borders):
+            rows = self.read(first, last, version=snapshot.version())
+            if rows.height:
+                yield rows
+
+    def progress(self, source: Source) -> Progress:
+        """How far a source was read."""
+        if not self._samples.exists():
+            return Progress()
+        return read_progress(self._samples.open(), source.rank)
+
+    def merge(self, samples: pl.DataFrame, *, source: str) -> MergeCounts:
         """Add rows; per cell, null meets value = filled, equal = duplicate, else the later wins.
 
         Args:
             samples: ``time`` and the channels; may be unsorted, and times may repeat: later rows
                 come later.
-            source: name of where they come from. What it brought before replaces nothing again.
-            first_line: place of the first row in it.
+            source: name of where they come from.
 
         Raises:
             HistorianError: the rows or the table have other channels, or others never stop writing.
@@ -108,156 +173,194 @@ class Historian:
             raise HistorianError(f"{self.asset_id}: rows of {source}: {error}") from error
         if samples.is_empty():
             return MergeCounts()
-        counts = self._retry(lambda: self._merge(samples, source, first_line))
-        if counts.rows != samples.height:
-            raise HistorianError(
-                f"{self.asset_id}: {samples.height} rows of {source} became {counts.rows}; "
-                "nothing may be lost: please report this"
-            )
-        return counts
+        known = self.sources.of(source)
+        before = self.progress(known)
+        first = before.lines + 1
+        lines = pl.int_range(first, first + samples.height, dtype=pl.Int64, eager=True).alias(LINE)
+        split = Split(samples.with_columns(lines), pl.DataFrame(schema=QUARANTINE_SCHEMA))
+        after = replace(before, lines=before.lines + samples.height)
+        done = self.merge_part(split, source=known, before=before, after=after)
+        return MergeCounts(
+            **{name: n - getattr(before, name) for name, n in vars(done.counts).items()}
+        )
 
-    def quarantine(self, rows: pl.DataFrame) -> None:
-        """Keep rows that could not be used; a row that is there already is not added again.
+    def merge_part(
+        self, split: Split, *, source: Source, before: Progress, after: Progress
+    ) -> Progress:
+        """Add a part of a source, and note how far it was read.
 
         Args:
-            rows: source, line, reason, raw.
+            split: the rows, in the wide layout or as cells.
+            source: where they come from.
+            before: how far it was read before them.
+            after: how far with them, not counting what becomes of them.
+
+        Returns:
+            ``after``, with what became of them.
 
         Raises:
-            HistorianError: others never stop writing.
+            MovedOn: the source was read on by someone else.
+            HistorianError: the table has other channels, others never stop writing, or rows were
+                lost.
         """
-        if not rows.is_empty():
-            distinct = rows.select(list(QUARANTINE_SCHEMA)).unique(maintain_order=True)
-            self._retry(lambda: self._append_unknown(distinct))
+        self._samples.create({channel.name: channel.unit for channel in self.channels})
+        self._quarantine.add(split.quarantined)
+        try:
+            return retried(
+                lambda: self._merge(split, source, before=before, after=after), self.asset_id
+            )
+        except TableError as error:
+            raise HistorianError(str(error)) from error
 
     def read_quarantine(self) -> pl.DataFrame:
         """Rows that could not be used: source, line, reason, raw."""
-        if not _exists(self._quarantine):
-            return pl.DataFrame(schema=QUARANTINE_SCHEMA)
-        rows = pl.scan_delta(DeltaTable(self._quarantine)).select(list(QUARANTINE_SCHEMA))
-        return rows.sort("source", "line", "reason", "raw").collect()
+        return self._quarantine.read()
 
-    def _retry(self, change: Callable[[], Result]) -> Result:
-        for _ in range(ATTEMPTS):
-            try:
-                return change()
-            except CommitFailedError:
-                continue  # another writer was first: look again at what is there now
-        raise HistorianError(
-            f"{self.asset_id}: other writers were first {ATTEMPTS} times; run this again"
-        )
+    def check_schema(self) -> None:
+        """Raise if the asset file has other channels or units than the samples that are here.
 
-    def _merge(self, samples: pl.DataFrame, source: str, first_line: int) -> MergeCounts:
-        _create(
-            self._samples,
-            {**samples_schema(self.channels), "month": pl.String()},
-            partition_by="month",
-        )
-        table = self._open()
-        repeated = count_repeated(
-            samples, source=source, first_line=first_line, find=table.transaction_version
-        )
-        compared = compare_rows(_present(table, samples), samples, repeated=repeated)
-        for values in superseded_values(compared, source=source):
-            self.quarantine(values)
-        changed = changed_rows(compared).with_columns(month=_month())
-        if not changed.is_empty() or repeated < samples.height:
-            news, line = samples[repeated:], first_line + repeated
-            _commit(table, changed, row_marks(news, source=source, first_line=line))
-        return count_rows(compared)
+        Raises:
+            HistorianError: it has; the message says which, and what can be done.
+        """
+        if self._samples.exists():
+            self._open()
 
-    def _append_unknown(self, rows: pl.DataFrame) -> None:
-        _create(self._quarantine, QUARANTINE_SCHEMA)
-        table = DeltaTable(self._quarantine)
-        names = list(QUARANTINE_SCHEMA)
-        there = (
-            pl.scan_delta(table)
-            .filter(pl.col("source").is_in(rows["source"].unique().implode()))
-            .join(rows.lazy(), on=names, how="semi", nulls_equal=True)
-            .select(names)
-            .collect(engine="streaming")
-        )
-        new = rows.join(there, on=names, how="anti", nulls_equal=True)
-        if not new.is_empty():
-            write_deltalake(table, new, mode="append", commit_properties=_pinned())
+    def check_meaning(self, meaning: int) -> None:
+        """Raise if rows that are here were read with times or values written in another way.
 
-    def _open(self, version: int | None = None) -> DeltaTable:
-        try:
-            table = DeltaTable(self._samples, version=version)
-        except DeltaError as error:
+        Args:
+            meaning: digest of what decides that.
+
+        Raises:
+            HistorianError: they were.
+        """
+        if not self._samples.exists():
+            return
+        (known,) = marks_of(self._samples.open(), [self._meaning_mark()])
+        if known is not None and known != meaning and self._has_rows():
             raise HistorianError(
-                f"{self.asset_id}: the historian has no version {version}; the newest is "
-                f"{self.version()}, and old ones are removed with time"
-            ) from error
-        there = {field.name for field in table.schema().fields} - {"time", "month"}
-        here = set(channel_names(self.channels))
-        if there != here:
-            new, lost = sorted(here - there), sorted(there - here)
-            raise HistorianError(
-                f"{self.asset_id}: the asset file and the historian have different channels"
-                + (f"; only in the asset file: {', '.join(new)}" if new else "")
-                + (f"; only in the historian: {', '.join(lost)}" if lost else "")
-                + "; correct the asset file, or give the asset a new id"
+                f"{self.asset_id}: [source] now says otherwise how times and values are written "
+                "(time, time_format, time_zone, fold, decimal or layout), but the historian holds "
+                "rows that were read as before; restore these options, or read everything anew "
+                "with `faultwatch ingest --anew`"
             )
-        return table
 
+    def note_meaning(self, meaning: int) -> None:
+        """Remember how times and values were written."""
+        self._samples.create({channel.name: channel.unit for channel in self.channels})
+        if marks_of(self._samples.open(), [self._meaning_mark()]) != [meaning]:
+            retried(
+                lambda: append(
+                    self._samples.open(), pl.DataFrame(), {self._meaning_mark(): meaning}
+                ),
+                self.asset_id,
+            )
 
-def _exists(path: Path) -> bool:
-    return DeltaTable.is_deltatable(str(path))
+    def start_anew(self) -> None:
+        """Forget all samples, and how far each source was read; older versions keep them."""
+        if self._samples.exists():
+            retried(self._empty, self.asset_id)
 
+    def accept(self, names: Sequence[str]) -> None:
+        """Take over what the asset file says of these channels: new, gone, or of another unit.
 
-def _create(path: Path, schema: dict[str, pl.DataType], partition_by: str | None = None) -> None:
-    if not _exists(path):
-        DeltaTable.create(
-            path,
-            pl.Schema(schema),
-            mode="ignore",
-            configuration=LOG_RETENTION,
-            commit_properties=_pinned(),
-            partition_by=partition_by,
+        Args:
+            names: of channels, in the asset file or in the historian.
+
+        Raises:
+            HistorianError: a name is in neither.
+        """
+        for name in names:
+            if self._samples.exists() and not accept_channel(
+                self._samples.open(), name, self.channels
+            ):
+                raise HistorianError(
+                    f"{self.asset_id}: --accept {name}: no channel of the asset file or the "
+                    "historian has that name"
+                )
+
+    def maintain(self, keep: timedelta) -> None:
+        """Make few files of many small ones, and remove files that only older versions need."""
+        compact(self._samples)
+        for table in (self._samples, self._quarantine.table):
+            forget(table, keep)
+
+    def _merge(
+        self, split: Split, source: Source, *, before: Progress, after: Progress
+    ) -> Progress:
+        snapshot = self._open()
+        if read_progress(snapshot, source.rank) != before:
+            raise MovedOn
+        compared, counts = self._compare(snapshot, split.samples, source.rank)
+        names_of = self.sources.names() if any(_meets(one) for one in compared) else {}
+        for one in compared:
+            for values in superseded_values(one, source=source.name, names_of=names_of):
+                self._quarantine.add(values)
+        counts += MergeCounts(
+            quarantined=split.quarantined.height, unlisted=sum(split.unlisted.values())
         )
+        done = after.with_counts(counts, bad=sum(split.bad.values()))
+        self._check_sum(split, counts, source)
+        changed = [changed_rows(one) for one in compared]
+        commit_rows(snapshot, changed, progress_marks(snapshot, source.rank, done))
+        return done
+
+    def _check_sum(self, split: Split, counts: MergeCounts, source: Source) -> None:
+        rows = split.samples.height + split.quarantined.height + sum(split.unlisted.values())
+        if counts.rows != rows:
+            raise HistorianError(
+                f"{self.asset_id}: {rows} rows of {source.name} became {counts.rows}; nothing may "
+                "be lost: please report this"
+            )
+
+    def _compare(
+        self, snapshot: Snapshot, samples: pl.DataFrame, rank: int
+    ) -> tuple[list[Comparison], MergeCounts]:
+        if samples.is_empty():
+            return [], MergeCounts()
+        names = stored_channels(snapshot)
+        present = rows_at(snapshot, samples["time"], names)
+        if "channel" not in samples.columns:
+            gone = [pl.lit(None, dtype=pl.Float64).alias(n) for n in names if n not in samples]
+            wide = samples.with_columns(gone).select("time", *names, LINE)
+            compared = compare_rows(present, wide, rank=rank)
+            return [compared], compared.counts()
+        if is_one_value_each(samples):
+            compared = compare_rows(present, spread_cells(samples, names), rank=rank)
+            if not _meets(compared):
+                return [compared], count_cells(samples, compared)
+        parts = [
+            compare_rows(present.join(part, on="time", how="semi"), part, rank=rank)
+            for part in spread_one_by_one(samples, names)
+        ]
+        return parts, sum((part.counts() for part in parts), MergeCounts())
+
+    def _open(self, version: int | None = None) -> Snapshot:
+        try:
+            snapshot = self._samples.open(version)
+        except TableError as error:
+            raise HistorianError(f"{self.asset_id}: {error}") from error
+        changes = schema_changes(snapshot, self.channels) if version is None else []
+        if changes:
+            raise HistorianError(f"{self.asset_id}: {'; '.join(changes)}")
+        return snapshot
+
+    def _has_rows(self) -> bool:
+        return bool(files_of(self._samples.open())["num_records"].sum())
+
+    def _meaning_mark(self) -> str:
+        return f"{generation_of(self._samples.open())}.{MEANING}"
+
+    def _empty(self) -> None:
+        snapshot = self._samples.open()
+        nothing = rows_of(snapshot).head(0).collect()
+        replace_all(snapshot, nothing, {GENERATION: generation_of(snapshot) + 1})
 
 
-def _pinned(marks: dict[str, int] | None = None) -> CommitProperties:
-    """Commit only if no other writer did since the table was opened."""
-    transactions = [Transaction(mark, count) for mark, count in (marks or {}).items()]
-    return CommitProperties(max_commit_retries=0, app_transactions=transactions)
+def _meets(compared: Comparison) -> bool:
+    return bool((compared.rows["fate"] == "superseded").any())
 
 
-def _month() -> pl.Expr:
-    return pl.col("time").dt.strftime("%Y-%m")
-
-
-def _present(table: DeltaTable, samples: pl.DataFrame) -> pl.DataFrame:
-    """What the table holds at the times of these rows."""
-    times = samples.select("time").unique()
-    months = times.select(_month().unique()).to_series().implode()
-    rows = pl.scan_delta(table).filter(
-        pl.col("month").is_in(months),
-        pl.col("time").is_between(times["time"].min(), times["time"].max()),
-    )
-    there = rows.join(times.lazy(), on="time", how="semi")
-    return there.select(samples.columns).collect(engine="streaming")
-
-
-def _commit(table: DeltaTable, changed: pl.DataFrame, marks: dict[str, int]) -> None:
-    """Write all of it, with the marks of where it comes from, or nothing."""
-    rows, pinned = changed.drop("is_new"), _pinned(marks)
-    if rows.is_empty():
-        table.create_write_transaction([], "append", table.schema(), commit_properties=pinned)
-        return
-    if changed["is_new"].all():
-        write_deltalake(table, rows, mode="append", commit_properties=pinned)
-        return
-    months = ", ".join(f"'{month}'" for month in rows["month"].unique().sort())
-    (
-        table.merge(
-            rows,
-            f"t.month IN ({months}) AND s.month = t.month AND s.time = t.time",
-            source_alias="s",
-            target_alias="t",
-            commit_properties=pinned,
-        )
-        .when_matched_update_all()
-        .when_not_matched_insert_all()
-        .execute()
-    )
+def _span(start: datetime | None, end: datetime | None) -> list[pl.Expr]:
+    after = [] if start is None else [pl.col("time") >= start]
+    return after if end is None else [*after, pl.col("time") < end]

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
-from features.labels import Interval, outside, read_intervals
+from features.labels import Interval, outside
 from pipelines.config import AssetConfig
 from pipelines.historian import Historian
+from pipelines.labelling import counted_intervals, read_labels
 from pipelines.settings import Settings
 
 HELD_OUT_SHARE = 0.2
@@ -30,24 +30,24 @@ class History:
     held_out: pl.DataFrame
     """The newest samples, faults included: nothing is learned from them."""
     intervals: tuple[Interval, ...]
-    """Labelled intervals."""
+    """What people labelled, in the asset's interval file and by `faultwatch label`."""
 
 
 def read_history(asset: AssetConfig, settings: Settings) -> History:
-    """Read the historian and divide it: labelled intervals never count as normal.
+    """Read the historian and divide it: labelled faults and maintenance never count as normal.
 
     Raises:
-        HistoryError: the historian is empty.
+        HistoryError: the historian is empty, or nothing of it is normal.
+        LabelError: the interval file cannot be used.
     """
-    historian = Historian(settings.historian_folder, asset.asset.id, asset.channel)
+    historian = Historian(settings.historian_address, asset.asset.id, asset.channel)
     version = historian.version()
     samples = historian.read(version=version if version >= 0 else None)
     if samples.is_empty():
         raise HistoryError(
             f"{asset.asset.id}: the historian is empty; run `faultwatch ingest` first"
         )
-    labels = asset.source.labels
-    intervals = tuple(read_intervals(Path(labels))) if labels else ()
+    intervals = counted_intervals(read_labels(asset, settings))
     newest: datetime = samples["time"][-1]
     oldest = max(samples["time"][0], newest - timedelta(days=asset.retrain.lookback_days))
     days = asset.retrain.holdout_days

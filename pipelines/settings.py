@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,14 +14,19 @@ class Settings(BaseSettings):
     """Where things live. Each field is the environment variable ``FAULTWATCH_<FIELD>``.
 
     Example:
-        >>> Settings(home=Path("plant")).historian_folder
-        PosixPath('plant/historian')
+        >>> Settings(home=Path("plant")).historian_address
+        'plant/historian'
     """
 
     model_config = SettingsConfigDict(env_prefix="FAULTWATCH_", frozen=True)
 
     home: Path = Field(default=Path(".faultwatch"), description="Folder for everything below.")
-    historian: Path | None = Field(default=None, description="Folder of the Delta tables.")
+    historian: str | None = Field(
+        default=None, description="Folder or address (`s3://bucket/folder`) of the Delta tables."
+    )
+    database: SecretStr | None = Field(
+        default=None, description="Address of the database that [source] sql asks."
+    )
     tracking_uri: str | None = Field(default=None, description="Address of the MLflow server.")
     signing_key: Path | None = Field(default=None, description="Private key that signs bundles.")
     mlflow_port: int = Field(
@@ -32,9 +37,15 @@ class Settings(BaseSettings):
     )
 
     @property
-    def historian_folder(self) -> Path:
-        """Folder of the Delta tables, one sub-folder an asset."""
-        return self.historian or self.home / "historian"
+    def historian_address(self) -> str:
+        """Folder or address of the Delta tables, one sub-folder an asset."""
+        return self.historian or str(self.home / "historian")
+
+    @property
+    def absolute_historian(self) -> str:
+        """The same from any folder."""
+        address = self.historian_address
+        return address if "://" in address else str(Path(address).resolve())
 
     @property
     def tracking_address(self) -> str:

@@ -4,6 +4,7 @@ Every commit is pinned to the snapshot that was looked at: if another writer was
 refuses it, and `retried` looks again.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,8 +68,18 @@ class Table:
     """Columns, separated by commas, whose smallest and largest value each file notes."""
 
     def exists(self) -> bool:
-        """Whether it was ever created."""
-        return DeltaTable.is_deltatable(self.address)
+        """Whether it was ever created.
+
+        Raises:
+            TableError: its place cannot be read.
+        """
+        try:
+            return DeltaTable.is_deltatable(self.address)
+        except OSError as error:
+            raise TableError(
+                f"{self.address} cannot be read: {_reason(error)}; correct the address, or the "
+                "AWS_ variables that say how to reach it"
+            ) from error
 
     def create(self, units: Mapping[str, str] | None = None) -> None:
         """Make it, empty, unless it is there.
@@ -248,6 +259,14 @@ def forget(table: Table, older_than: timedelta) -> int:
         return 0
     hours = max(1, round(older_than / timedelta(hours=1)))
     return len(table.open().vacuum(hours, dry_run=False, enforce_retention_duration=False))
+
+
+def _reason(error: OSError) -> str:
+    """The innermost of the reasons, which are one a line, or a message in XML."""
+    message = re.search(r"<Message>(.*?)</Message>", str(error))
+    if message:
+        return message[1]
+    return re.sub(r"\x1b\[\d*m|↳", "", str(error).strip().splitlines()[-1]).strip()
 
 
 def _pinned(marks: Mapping[str, int] | None = None) -> CommitProperties:

@@ -104,7 +104,7 @@ def make_environment(settings: Settings) -> dict[str, str]:
         **os.environ,
         MARK: str(home),
         "FAULTWATCH_HOME": str(home),
-        "FAULTWATCH_HISTORIAN": str(settings.historian_folder.resolve()),
+        "FAULTWATCH_HISTORIAN": settings.absolute_historian,
         "FAULTWATCH_SIGNING_KEY": str(settings.signing_key_file.resolve()),
         "FAULTWATCH_TRACKING_URI": mlflow_address(settings),
         "NO_PROXY": past_proxies,

@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 from prefect.settings import PREFECT_API_URL
 
+from pipelines.config import load_asset
+
 Finished = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -133,15 +135,22 @@ def finish(words: list[str], folder: Path) -> str:
 def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path) -> None:
     commands = readme_commands()
     verbs = [words[1] for words in commands]
-    assert {"keys", "ingest", "train", "promote", "roll-back", "release", "check", "run"} <= {
+    assert {"init", "ingest", "quality", "quarantine", "label", "keys", "train", "promote"} <= {
         *verbs
     }
+    assert {"roll-back", "release", "check", "run"} <= {*verbs}
+    edited = (workplace / "pump_07.toml").read_text()
+    (workplace / "pump_07.toml").unlink()
     printed = ""
     for words in commands:
         if words[1] == "roll-back":  # there must be a champion before this one
             finish(["faultwatch", "train", words[2]], workplace)
             finish(["faultwatch", "promote", words[2], "--reason", "a second champion"], workplace)
         printed = finish(words, workplace)
+        if words[1] == "init":  # a person edits what it made
+            made = load_asset(workplace / "pump_07.toml")
+            assert [channel.name for channel in made.channel] == list(CHANNELS)
+            (workplace / "pump_07.toml").write_text(edited)
         if words[1] == "roll-back":
             assert "Version 1 is the champion again" in printed
     messages = [json.loads(line) for line in printed.splitlines()]

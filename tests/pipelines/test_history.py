@@ -6,9 +6,11 @@ import pytest
 
 from features.channels import Channel
 from features.grid import WindowConfig
-from pipelines.config import AssetConfig, AssetInfo, RetrainConfig, SourceConfig
+from features.source import SourceConfig
+from pipelines.config import AssetConfig, AssetInfo, RetrainConfig
 from pipelines.historian import Historian
 from pipelines.history import HistoryError, read_history
+from pipelines.labelling import Verdict, label_interval
 from pipelines.settings import Settings
 from pipelines.train import TrainingError, train_asset
 
@@ -33,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
     settings = Settings(home=tmp_path)
     times = pl.datetime_range(START, START + timedelta(hours=240), "1h", time_unit="us", eager=True)
     samples = pl.DataFrame({"time": times, "flow": [1.0] * len(times)})
-    Historian(settings.historian_folder, "pump", CHANNELS).merge(samples, source="a.csv")
+    Historian(settings.historian_address, "pump", CHANNELS).merge(samples, source="a.csv")
     return settings
 
 
@@ -88,3 +90,34 @@ def test_held_out_days_without_a_window_are_refused(tmp_path: Path, settings: Se
     retrain = RetrainConfig(holdout_days=0.5)
     with pytest.raises(TrainingError, match="hold no window of 32 cells"):
         train_asset(make_asset(tmp_path, retrain), settings, at=START)
+
+
+def say(asset: AssetConfig, settings: Settings, verdict: Verdict, hours: int) -> None:
+    """A person says what the second day's first hours were."""
+    start = START + timedelta(days=1)
+    end = start + timedelta(hours=hours)
+    label_interval(asset, settings, start, end, verdict, by="anna", note="", at=START)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "left"), [("maintenance", 193 - 6), ("true_fault", 193 - 6), ("nuisance", 193)]
+)
+def test_what_people_said_counts_as_what_the_file_says(
+    tmp_path: Path, settings: Settings, verdict: Verdict, left: int
+) -> None:
+    asset = make_asset(tmp_path, RetrainConfig())
+    say(asset, settings, verdict, hours=6)
+    history = read_history(asset, settings)
+    assert history.normal.height == left
+    assert [interval.kind for interval in history.intervals] == [verdict]
+
+
+def test_a_fault_of_the_file_that_was_none_is_learned_from(
+    tmp_path: Path, settings: Settings
+) -> None:
+    labels = "2026-01-02T00:00:00Z,2026-01-02T06:00:00Z,fault,leak\n"
+    asset = make_asset(tmp_path, RetrainConfig(), labels)
+    say(asset, settings, "nuisance", hours=6)
+    assert read_history(asset, settings).normal.height == 193
+    say(asset, settings, "maintenance", hours=8)
+    assert read_history(asset, settings).normal.height == 193 - 8

@@ -23,7 +23,7 @@ import pytest
 from faultwatch_edge.keys import make_key_pair
 from pipelines.config import load_asset
 from pipelines.historian import Historian
-from pipelines.ingest import ingest_files
+from pipelines.ingest import ingest_asset
 from pipelines.schedules import POOL, TAG, Plan, make_deployments, make_plans
 from pipelines.services import Services, StartError, StopRequested, marked_processes, stop_requests
 from pipelines.settings import Settings
@@ -187,7 +187,7 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
 def up(settings: Settings, asset_file: Path) -> Iterator[Up]:
     make_key_pair(settings.signing_key_file.parent)
     asset = load_asset(asset_file)
-    ingest_files(asset, Historian(settings.historian_folder, asset.asset.id, asset.channel))
+    ingest_asset(asset, Historian(settings.historian_address, asset.asset.id, asset.channel))
     started = Up(settings, asset_file)
     yield started
     if started.process.poll() is None:

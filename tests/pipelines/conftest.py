@@ -1,0 +1,163 @@
+"""Servers for tests: a PostgreSQL of their own, and a stand-in for object storage."""
+
+import os
+import secrets
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psycopg
+import pytest
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+USER = "plant"
+# A process of its own: deltalake holds the interpreter's lock while it waits for an answer.
+OBJECT_STORAGE = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(*server.get_host_and_port(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Address of an empty database in a PostgreSQL server that ends with the tests."""
+    if not BINARIES:
+        pytest.skip("there is no PostgreSQL server; install the Debian package postgresql")
+    with tempfile.TemporaryDirectory(prefix="faultwatch-postgres-") as name:
+        folder, password = Path(name), secrets.token_hex(16)
+        (folder / "password").write_text(password)
+        if os.geteuid() == 0:
+            for path in (folder, folder / "password"):
+                shutil.chown(path, "postgres", "postgres")
+        with running_postgres(folder, password) as address:
+            yield address
+
+
+@contextmanager
+def running_postgres(folder: Path, password: str) -> Iterator[str]:
+    """Make a server's data and run it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    make: list[object] = ["-D", folder / "data", "-U", USER, f"--pwfile={folder / 'password'}"]
+    make += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+    command = as_postgres("initdb", *make)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
+    serve: list[object] = ["-D", folder / "data", "-p", port, "-c", "listen_addresses=127.0.0.1"]
+    serve += ["-c", "unix_socket_directories=", "-c", "fsync=off"]
+    serve += ["-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
+    command = as_postgres("postgres", *serve)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)  # noqa: S603 - ours
+        try:
+            address = f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
+            wait_for_postgres(process, address, folder / "log")
+            yield address
+        finally:
+            process.send_signal(2)  # an end that does not wait for clients
+            process.wait(30)
+
+
+def as_postgres(program: str, *arguments: object) -> list[str]:
+    """A command that root gives up its rights for, and that ends with the tests even if killed."""
+    rights = ["--reuid=postgres", "--regid=postgres", "--init-groups"] if not os.geteuid() else []
+    command = [str(BINARIES[-1] / program), *map(str, arguments)]
+    return ["setpriv", *rights, "--pdeathsig=INT", *command]
+
+
+def wait_for_postgres(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    for _ in range(300):
+        try:
+            psycopg.connect(address).close()
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+def run_in(address: str, *statements: str, rows: Any = None) -> list[tuple[Any, ...]]:
+    """Run the plant's own statements, the last one for each of the rows; gives what it selects."""
+    connection: Any
+    if address.startswith("postgresql"):
+        connection = psycopg.connect(address, autocommit=True)
+    else:
+        connection = sqlite3.connect(address.removeprefix("sqlite:///"), isolation_level=None)
+    with closing(connection):
+        cursor = connection.cursor()
+        *first, last = statements
+        for statement in first:
+            cursor.execute(statement)
+        if rows is not None:
+            cursor.executemany(last, rows)
+            return []
+        cursor.execute(last)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+@pytest.fixture
+def run() -> Callable[..., list[tuple[Any, ...]]]:
+    """Runs statements in the database of an address, and may write."""
+    return run_in
+
+
+@pytest.fixture
+def in_postgres(postgres: str) -> Iterator[str]:
+    """Address of a database of the test's own; removing it fails while a connection is open."""
+    name = f"plant_{secrets.token_hex(4)}"
+    run_in(postgres, f"CREATE DATABASE {name}")
+    yield postgres.removesuffix("postgres") + name
+    run_in(postgres, f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def in_sqlite(tmp_path: Path) -> str:
+    """Address of a file of the test's own."""
+    return f"sqlite:///{tmp_path}/the plant's 100%#.db"
+
+
+@pytest.fixture(params=["in_postgres", "in_sqlite"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Address of either."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[str]:
+    """Address of a server that speaks S3 and keeps all in memory, for as long as the tests run."""
+    command = [sys.executable, "-c", OBJECT_STORAGE]
+    with subprocess.Popen(  # noqa: S603 - ours
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        host, port = process.stdout.readline().split()
+        yield f"http://{host}:{port}"
+        process.stdin.close()  # it ends when nobody can tell it anything any more
+
+
+@pytest.fixture
+def s3(object_storage: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of an empty bucket in it; the environment says how to reach it during the test."""
+    bucket = f"plant-{secrets.token_hex(8)}"
+    urlopen(Request(f"{object_storage}/{bucket}", method="PUT")).close()  # noqa: S310 - ours
+    monkeypatch.setenv("AWS_ENDPOINT_URL", object_storage)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return f"s3://{bucket}"
