@@ -4,6 +4,8 @@
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_FLAGS :=
+ROWS := 1000000
+SECONDS := 600
 
 # Nothing phones home, state stays in one folder, and a process uses one numeric thread.
 export DO_NOT_TRACK := 1
@@ -25,10 +27,10 @@ NOT_PURE := features/datasets/tep/generate.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fix bench lint coverage lock
+.PHONY: help demo test check fix bench bench-ingest fuzz lint coverage lock
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## one plant from raw rows to an alarm, offline, in about three minutes
 	@$(BIN)/faultwatch demo
@@ -56,6 +58,12 @@ fix: $(INSTALLED)  ## repair what ruff can repair, and format
 
 bench: $(INSTALLED)  ## time and memory of the edge runtime, written to tests/benchmarks/results
 	@$(BIN)/python tests/benchmarks/edge_latency.py
+
+bench-ingest: $(INSTALLED)  ## speed and memory of the ingest beside plain polars; ROWS=10000000 takes half an hour
+	@$(BIN)/python tests/benchmarks/ingest.py --rows $(ROWS)
+
+fuzz: $(INSTALLED)  ## the readers against mutated files, for ten minutes or SECONDS=60
+	@$(BIN)/python tests/fuzz/readers.py --seconds $(SECONDS)
 
 lock: constraints.txt.new  ## resolve all dependencies anew and rewrite constraints.txt
 	@mv constraints.txt.new constraints.txt

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SECTION = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 """How every section of an asset file behaves: frozen, unknown keys refused, numbers finite."""
 
+RESERVED = ("time", "month", "fate", "is_new", "sequence", "cell")
+"""Names of columns that stand beside the channels in some frame or table."""
+
 
 class Channel(BaseModel):
     """One measured signal of an asset.
@@ -40,8 +43,8 @@ class Channel(BaseModel):
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
-        if self.name == "time":
-            msg = "channel 'time' has the name of the time column; give it another name"
+        if self.name in RESERVED:
+            msg = f"channel '{self.name}' has the name of a column of ours; give it another name"
             raise ValueError(msg)
         if self.range is not None and self.range[0] >= self.range[1]:
             msg = (

@@ -12,7 +12,7 @@ from features.grid import WindowConfig
 from features.layout import Long, find_long, is_by_folder
 from features.naming import name_channels, pair_names, split_unit
 from features.number_text import frequent_words
-from features.pieces import InspectionError, Piece, Remark, listed
+from features.pieces import InspectionError, Piece, Remark, all_columns, listed, name_fault
 from features.readings import Readings, read_long, read_wide
 from features.set_points import pair_values
 from features.signals import Signal, describe_signal
@@ -112,12 +112,14 @@ def inspect(
     )
 
 
-def _read(pieces: Sequence[Piece], named: str | None, decimal: Literal[".", ","]) -> _Sample:
-    time, form, remarks = find_time_column(pieces, named=named)
+def _read(pieces: Sequence[Piece], told: str | None, decimal: Literal[".", ","]) -> _Sample:
+    time, form, remarks = find_time_column(pieces, named=told)
     times = [read_times(piece.rows[time], form).drop_nulls() for piece in pieces]
     if not sum(map(len, times)):
         raise InspectionError(f"{pieces[0].name} has no row with a time; expected a history")
     long = find_long(pieces, time)
+    named = [time] if long is None else [time, long.tag, long.value, long.quality]
+    _check_names(pieces, list(filter(None, named)))
     by_folder = long is None and is_by_folder(pieces, time, form)
     if long is None:
         readings = read_wide(pieces, time, form, decimal=decimal, by_folder=by_folder)
@@ -130,6 +132,15 @@ def _read(pieces: Sequence[Piece], named: str | None, decimal: Literal[".", ","]
         text = f"{listed(words)} stand where numbers are expected, and were taken as no value"
         remarks.append(Remark("source.bad_values", text))
     return _Sample(time, form, long, by_folder, readings, times, remarks)
+
+
+def _check_names(pieces: Sequence[Piece], columns: Sequence[str]) -> None:
+    for column in columns:
+        if (fault := name_fault(column, all_columns(pieces))) is not None:
+            raise InspectionError(
+                f"column '{as_shown(column)}' of {pieces[0].name} is needed, but {fault}; "
+                "give it a name of its own"
+            )
 
 
 def _no_channel(pieces: Sequence[Piece], time: str, readings: Readings) -> str:

@@ -17,13 +17,13 @@ TAG_NAME = re.compile(
     re.IGNORECASE,
 )
 VALUE_NAME = re.compile(
-    r"((tag|numeric|num)[_ ]?)?val(ue)?|value[_ ]?num(eric)?|v|wert|messwert|reading|data|mean|avg"
-    r"|average",
+    r"((tag|numeric|num)[_ ]?)?(val|value)|value[_ ]?num(eric)?|v|wert|messwert|reading|data|mean"
+    r"|avg|average",
     re.IGNORECASE,
 )
 QUALITY_NAME = re.compile(
-    r"((opc|data)[_ ]?)?(qual(ity)?|status)([_ ]?code)?|qc|q|good|is[_ ]?good|g(ü|ue)te"
-    r"|qualit(ä|ae)t|state|flag|confidence",
+    r"((opc|data)[_ ]?)?(qual(ity)?|status)([_ ]?code)?|qc|q|good|is[_ ]?good|güte|guete"
+    r"|qualität|state|flag|confidence",
     re.IGNORECASE,
 )
 GOOD_WORD = re.compile(r"good\b.*|ok|gut|valid|true|normal|g", re.IGNORECASE)

@@ -4,13 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from features.channels import RESERVED
+
 LONGEST_NAME = 80
-RESERVED = ("time", "month", "fate")
-"""Columns of our own, which no channel may be called."""
-SPELLED = str.maketrans(
-    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "µ": "u",
-     "°": "deg", "%": "_percent"}
-)  # fmt: skip
+DIAERESIS = "\u0308"
+SPELLED = str.maketrans({"ß": "ss", "µ": "u", "°": "deg", "%": "_percent"})
 VALID = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 NODE_ID = re.compile(r"^(?:ns=\d+;)?[sigb]=")
 UNIT_AT_END = re.compile(r"^(?P<words>.*\S)\s*(?:\[(?P<square>[^\[\]]+)\]|\((?P<round>[^()]+)\))$")
@@ -26,7 +24,7 @@ SET_POINT = re.compile(
     re.IGNORECASE,
 )
 MEASURED = re.compile(
-    r"[ _.\-/]+(?:pv|act|actual|meas|measured|measurement|ist|istwert|value|val|fbk|feedback)$",
+    r"[ _.\-/]+(?:pv|act|actual|meas|measured|measurement|is(?:t|twert)|value|val|fbk|feedback)$",
     re.IGNORECASE,
 )
 
@@ -76,7 +74,8 @@ def name_channels(tags: Sequence[str], *, taken: Iterable[str] = ()) -> dict[str
 
 def _identifier(tag: str) -> str:
     words = NODE_ID.sub("", split_unit(tag)[0]).translate(SPELLED)
-    plain = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode("ascii")
+    parted = unicodedata.normalize("NFKD", words).replace(DIAERESIS, "e")  # "ä" becomes "ae"
+    plain = parted.encode("ascii", "ignore").decode("ascii")
     name = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[-LONGEST_NAME:].strip("_")
     if not name:
         return "signal"

@@ -1,5 +1,6 @@
 """Pieces of a source, as a sample of it, and what a person should look at."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ import polars as pl
 from features.wording import as_shown
 
 MOST_LISTED = 10
+NUMBERED = re.compile(r"(.*)#\d+")
+"""Name of a doubled column, or of one without a name."""
 
 
 class InspectionError(Exception):
@@ -88,3 +91,22 @@ def by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
     for name, reason in left_out.items():
         reasons.setdefault(reason, []).append(name)
     return reasons
+
+
+def name_fault(column: str, columns: Sequence[str]) -> str | None:
+    """Why no option can name a column: it has no name, or another has the same; else None.
+
+    Args:
+        column: its name; a doubled or empty one has its number, such as ``flow#3``.
+        columns: names of all columns.
+
+    Example:
+        >>> [name_fault(name, ["#1", "flow", "flow#3", "p"]) for name in ("#1", "flow#3", "p")]
+        ['has no name', 'is there twice', None]
+    """
+    numbered = NUMBERED.fullmatch(column)
+    if not column or (numbered and not numbered[1]):
+        return "has no name"
+    name = numbered[1] if numbered else column
+    names = [found[1] if (found := NUMBERED.fullmatch(one)) else one for one in columns]
+    return "is there twice" if name in columns and names.count(name) > 1 else None

@@ -10,7 +10,7 @@ import polars as pl
 
 from features.layout import Long
 from features.number_text import to_numbers
-from features.pieces import Piece, all_columns, whole_column
+from features.pieces import Piece, all_columns, name_fault, whole_column
 from features.time_column import TIME_NAME
 from features.time_forms import TimeForm, read_times, sniff_times
 
@@ -19,8 +19,6 @@ LABEL_NAME = re.compile(
     r"|ground[_ ]?truth|(fault|failure)(s|y)?([_ ]?(nr|no|number|id|type|class|label|code))?)",
     re.IGNORECASE,
 )
-NUMBERED = re.compile(r"(.*)#\d+")
-"""A doubled column, or one without a name."""
 SPARSE = 0.5
 """Share of the rows with a value below which a column may hold its value in between."""
 LEAST_ROWS = 20
@@ -114,7 +112,9 @@ def _read_column(
 def _no_signal(
     whole: pl.Series, values: pl.Series | None, column: str, columns: Sequence[str]
 ) -> str | None:
-    if (reason := _no_name(column, columns)) is not None:
+    if LABEL_NAME.fullmatch(column.strip()):
+        return "looks like a label, which is never an input"
+    if (reason := name_fault(column, columns)) is not None:
         return reason
     if whole.drop_nulls().is_empty() or (values is not None and not values.count()):
         return "has no value in the sample"
@@ -123,18 +123,6 @@ def _no_signal(
     if values is None:
         return "holds text" if whole.dtype == pl.String else f"holds {whole.dtype}"
     return None
-
-
-def _no_name(column: str, columns: Sequence[str]) -> str | None:
-    """Why a column of that name is no channel."""
-    if LABEL_NAME.fullmatch(column.strip()):
-        return "looks like a label, which is never an input"
-    numbered = NUMBERED.fullmatch(column)
-    if not column or (numbered and not numbered[1]):
-        return "has no name"
-    name = numbered[1] if numbered else column
-    names = [found[1] if (found := NUMBERED.fullmatch(one)) else one for one in columns]
-    return "is there twice" if name in columns and names.count(name) > 1 else None
 
 
 def _points(having: Sequence[_Timed], values: pl.Series) -> Iterator[pl.DataFrame]:

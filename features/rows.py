@@ -92,8 +92,8 @@ def _only(column: str, found: list[str], name: str, what: str) -> str:
         raise SchemaError(f"{name} has {count} columns '{column}' for {what}; expected one")
     if len(found) == 1:
         raise SchemaError(
-            f"{name} has no column '{column}', but one column '{as_shown(found[0], 200)}'; if that is "
-            f"several, correct [source] separator, else correct {what}"
+            f"{name} has no column '{column}', but one column '{as_shown(found[0], 200)}'; if that "
+            f"is several, correct [source] separator, else correct {what}"
         )
     raise SchemaError(f"{name} has no column '{column}'; it has {_shown(found)}; correct {what}")
 

@@ -93,7 +93,8 @@ def _separator(lines: list[str]) -> str:
                 found = f"{counts[0]} field{'' if counts[0] == 1 else 's'}"
                 raise SniffingError(
                     f"begins with the line '{as_shown(lines[0], 40)}', which has {found} where "
-                    f"others have {fields}; the first line must name the columns, and nothing stand above it"
+                    f"others have {fields}; the first line must name the columns, and nothing "
+                    "stand above it"
                 )
             return separator
     raise SniffingError(

@@ -11,7 +11,9 @@ from features.time_forms import ONLY_CLOCK, TimeForm, read_times, sniff_times
 from features.wording import as_shown
 
 TIME_NAME = re.compile(r"time|date|stamp|zeit|datum|epoch|^ts$|^t$|_ts$", re.IGNORECASE)
-ARRIVAL_NAME = re.compile(r"server|receiv|insert|ingest|creat|updat|modif|arriv", re.IGNORECASE)
+ARRIVAL_NAME = re.compile(
+    r"server|receive|insert|ingest|create|update|modified|arriv", re.IGNORECASE
+)
 CLOCKS_LOOKED_AT = 5
 
 
@@ -80,7 +82,8 @@ def _no_time(pieces: Sequence[Piece], named: str | None, columns: Sequence[str])
     shown = f"'{as_shown(str(present[0]))}'" if len(present) else "no value"
     return (
         f"column '{as_shown(named)}' of {source} has {shown}, which cannot be read as a time; "
-        "expected times such as 2026-05-01T08:00:00Z or numbers since 1970; correct --time or the file"
+        "expected times such as 2026-05-01T08:00:00Z or numbers since 1970; correct --time or the "
+        "file"
     )
 
 

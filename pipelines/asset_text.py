@@ -40,9 +40,9 @@ EXPLAINED = {
 }
 """What stands behind an option."""
 RANGES = (
-    "each range is a suggestion, a bit more than what was seen: write what the sensor can "
-    "measure, since a value outside counts as a fault of the sensor; kind and reporting are "
-    "guessed from the values"
+    "kind and reporting are guessed from the values; each range is a suggestion, a bit more than "
+    "what was seen: put it in force, without the #, as what the sensor can measure, since a value "
+    "outside counts as a fault of the sensor"
 )
 
 
@@ -141,9 +141,11 @@ def _channel(channel: Channel, inspection: Inspection, notes: _Notes) -> Iterato
     yield from notes.about(f"channel.{channel.name}")
     if channel.name in inspection.constant:
         yield "# constant in the sample"
-    for option in ("name", "tag", "unit", "kind", "reporting", "range"):
+    for option in ("name", "tag", "unit", "kind", "reporting"):
         if (value := getattr(channel, option)) is not None:
             yield f"{option} = {toml(value)}"
+    if channel.range is not None:
+        yield f"# range = {toml(channel.range)}"
     leader = inspection.follows.get(channel.name)
     if leader is not None:
         yield f"# follows = {toml(leader)}  # CHECK: seems to be its set-point"

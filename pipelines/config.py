@@ -68,6 +68,7 @@ class AssetConfig(BaseModel):
         if doubled:
             msg = f"[[channel]] name '{doubled[0]}' is used twice; channel names are unique"
             raise ValueError(msg)
+        _check_spelling(names)
         for channel in self.channel:
             _check_known(channel.follows, names, f"[[channel]] '{channel.name}' follows")
         for condition in self.regime.running:
@@ -79,6 +80,16 @@ class AssetConfig(BaseModel):
             )
             raise ValueError(msg)
         return self
+
+
+def _check_spelling(names: Sequence[str]) -> None:
+    """Tables do not tell capital letters from small ones."""
+    spelt: dict[str, str] = {}
+    for name in names:
+        other = spelt.setdefault(name.casefold(), name)
+        if other != name:
+            msg = f"[[channel]] names '{other}' and '{name}' differ only in capital letters"
+            raise ValueError(msg)
 
 
 def _check_known(name: str | None, names: Sequence[str], where: str) -> None:

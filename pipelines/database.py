@@ -2,7 +2,7 @@
 
 The user's query becomes a part of ours, ``SELECT … FROM (query) AS q``, which selects the rows
 since a time, sorts them, and lets each column arrive as one type, the same in every batch
-(`pipelines/columns.py` says which). SQLite needs a pass over the rows for that, and while it is
+(`pipelines/query_columns.py` says which). SQLite needs a pass over the rows for that, and while it is
 read a writer waits, unless the file is in WAL mode.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, CursorResult, text
 
-from pipelines.columns import SQLITE_KIND, Column, lower_bound, postgres_column, sqlite_column
+from pipelines.query_columns import SQLITE_KIND, Column, lower_bound, postgres_column, sqlite_column
 from pipelines.connection import DatabaseError, reading
 
 __all__ = ["DatabaseError", "read_query", "sample_query"]
@@ -27,6 +27,7 @@ LITERAL_OR_COMMENT = re.compile(
     | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | --[^\n]* | /\*.*?\*/""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+FIRST_WORD = re.compile(r"[(\s]*(\w*).*", re.DOTALL)
 
 
 def read_query(
@@ -105,11 +106,10 @@ def _one_select(sql: str) -> str:
     """
     code = LITERAL_OR_COMMENT.sub(lambda found: " " * len(found[0]), sql)
     head, _, tail = code.partition(";")
-    words = head.lstrip("( \t\r\n").split(maxsplit=1)
-    if not words or words[0].upper() not in {"SELECT", "WITH"}:
+    word = FIRST_WORD.sub(r"\1", head)
+    if word.upper() not in {"SELECT", "WITH"}:
         raise DatabaseError(
-            f"[source] sql begins with '{words[0] if words else ''}'; write a query that begins "
-            "with SELECT or WITH"
+            f"[source] sql begins with '{word}'; write a query that begins with SELECT or WITH"
         )
     if tail.strip("; \t\r\n"):
         raise DatabaseError("[source] sql has more than one statement; write a single query")

@@ -7,7 +7,7 @@ from features.channels import Channel, channel_names
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "time"}, "channel 'time' has the name of the time column"),
+        ({"name": "time"}, "channel 'time' has the name of a column of ours"),
         ({"name": "flow", "range": (5.0, 5.0)}, r"range = \[5, 5\] is empty; write the lowest"),
         ({"name": "flow", "range": (5.0, 1.0)}, r"channel 'flow': range = \[5, 1\] is empty"),
         ({"name": "2nd flow"}, "String should match pattern"),

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features.inspection import Inspection, inspect
-from features.layout import find_long, good_words, is_by_folder
+from features.layout import is_by_folder
 from features.number_text import frequent_words, to_numbers
 from features.pieces import InspectionError, Piece, by_reason, listed, whole_column
 from features.spacing import recorded_seconds
@@ -269,69 +269,6 @@ def test_without_names_tags_are_told_by_their_looks_and_doubted() -> None:
     assert "source.layout" in about(found)
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"mode": ["auto", "hand"] * 10, "flow": noise(20)},
-        {"name": [str(number) for number in range(20)], "value": noise(20)},
-        {"tag": times_of(20), "value": noise(20)},
-        {"id": ["A-1", "A-2"] * 10, "note": ["x"] * 20},
-        {"id": ["A-1", "A-2"] * 10, "flow": noise(20), "p": noise(20), "q": noise(20)},
-        {f"c{number}": noise(20) for number in range(9)},
-    ],
-)
-def test_other_tables_are_wide(columns: dict[str, list[str]]) -> None:
-    assert find_long([piece(time=times_of(20), **columns)], "time") is None
-
-
-def test_numbers_can_be_tags_where_the_names_say_so() -> None:
-    long = find_long([piece(time=times_of(20), sensor_id=[1, 2] * 10, value=noise(20))], "time")
-    assert long is not None
-    assert (long.tag, long.quality) == ("sensor_id", None)
-
-
-@pytest.mark.parametrize(
-    ("words", "quality"),
-    [
-        (["Good", "Bad"], "x"),
-        (["192", "64"], "x"),
-        (["Good, local", "Uncertain"], "x"),
-        (["Jo", "Al"], None),
-        ([None, None], None),
-    ],
-)
-def test_quality_is_told_by_its_words(words: list[str | None], quality: str | None) -> None:
-    rows = long_rows(["FT-101", "PT-102"], 10)
-    long = find_long([piece(**rows, x=words * 10)], "Timestamp")
-    assert long is not None
-    assert long.quality == quality
-
-
-@pytest.mark.parametrize(
-    ("values", "good", "doubt"),
-    [
-        ([192, 192, 216, 0, 64], ("192", "216"), None),
-        ([192.0, 0.0], ("192",), None),
-        ([216], ("192", "216"), None),
-        ([0, 0, 2_147_483_648], ("0",), None),
-        ([0, -2_147_483_648, 0], ("0",), None),
-        (["0x00000000", "0x80000000"], ("0x00000000",), None),
-        (["Good", "Bad", "GOOD"], ("good", "192"), None),
-        (["OK", "ok", "x"], ("ok", "good", "192"), None),
-        ([0, 0, 1], ("0",), "has 0, 1; only '0' was taken as good"),
-        (["A", "A", "B"], ("a",), "has a, b; only 'a' was taken as good"),
-        ([True, True, False], ("true", "good", "192"), None),
-        ([None, None], ("good", "192"), "is empty in the sample"),
-    ],
-)
-def test_good_quality_is_told_from_words_and_codes(
-    values: list[object], good: tuple[str, ...], doubt: str | None
-) -> None:
-    found, told = good_words(pl.Series(values))
-    assert found == good
-    assert (doubt is None and told is None) or (doubt or "?") in (told or "")
-
-
 def test_quality_codes_in_a_float_column_count() -> None:
     rows = long_rows(["FT-101", "PT-102"], 30)
     found = inspect([piece(**rows, quality=[192.0, 0.0] * 30)])
@@ -383,6 +320,19 @@ def test_data_without_channels_get_a_sentence(columns: dict[str, list[str]], sen
     with pytest.raises(InspectionError) as caught:
         inspect([piece(time=times_of(2), **columns)])
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["#1", "flow"], "'#1' of a.csv is needed, but has no name"),
+        (["t", "t#2"], "is there twice"),
+    ],
+)
+def test_a_time_column_that_cannot_be_named_gets_a_sentence(names: list[str], fault: str) -> None:
+    columns = dict(zip(names, [times_of(20), noise(20)], strict=True))
+    with pytest.raises(InspectionError, match=fault):
+        inspect([piece(**columns)])
 
 
 def test_a_typed_time_column_without_times_gets_a_sentence() -> None:

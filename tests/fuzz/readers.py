@@ -3,8 +3,7 @@
 ``python tests/fuzz/readers.py [--seconds 600] [--seed N]``: the inputs of ``tests/cases/ingest``
 are mutated, with their asset files, and read by a process that is watched. Whatever is not one of
 the expected errors with a sentence, or breaks a rule of the historian, hangs or takes too much
-memory, is kept in a folder, from which it can become a case. ``--only NUMBER`` makes one input
-again.
+memory, is kept in a folder, from which it can become a case; ``--again FOLDER`` reads it once more.
 """
 
 import argparse
@@ -21,7 +20,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -382,16 +381,14 @@ class Fuzzing:
     failures: Path
     outcomes: Counter[str]
 
-    def run(self, numbers: Iterator[int], seconds: float) -> tuple[int, int]:
+    def run(self, seconds: float) -> tuple[int, int]:
         """How many inputs were read, and with how many something was wrong."""
         cases, done, failed = load_cases(), 0, 0
         reader = Reader(self.scratch / "errors.txt")
         reader.start()
         until = time.monotonic() + seconds
-        for number in numbers:
-            if time.monotonic() > until or failed == MOST_FAILURES:
-                break
-            failed += self._try(number, cases, reader)
+        while time.monotonic() < until and failed < MOST_FAILURES:
+            failed += self._try(done, cases, reader)
             done += 1
         reader.end()
         return done, failed
@@ -413,19 +410,30 @@ class Fuzzing:
         return bool(problem)
 
 
+def read_again(kept: Path, scratch: Path) -> int:
+    """One input that was kept, with all that can be tried."""
+    folder = shutil.copytree(kept, scratch / "again")
+    reader = Reader(scratch / "errors.txt")
+    problem, outcomes = reader.read({"folder": str(folder), "ingest": True, "init": True})
+    reader.end()
+    sys.stdout.write("\n".join([*outcomes, problem or "all is as it must be", ""]))
+    return int(bool(problem))
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, help="default: another one each time")
-    parser.add_argument("--only", type=int, help="number of one input")
+    parser.add_argument("--again", type=Path, metavar="FOLDER", help="read one input that was kept")
     parser.add_argument("--failures", type=Path, default=Path("build/fuzz"), help="folder")
     parser.add_argument("--outcomes", action="store_true", help="list the sentences that came")
     chosen = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**9) if chosen.seed is None else chosen.seed
-    numbers = iter(range(10**9)) if chosen.only is None else iter([chosen.only])
     with tempfile.TemporaryDirectory() as scratch:
+        if chosen.again is not None:
+            return read_again(chosen.again, Path(scratch))
         fuzzing = Fuzzing(seed, Path(scratch), chosen.failures, Counter())
-        done, failed = fuzzing.run(numbers, chosen.seconds)
+        done, failed = fuzzing.run(chosen.seconds)
     if chosen.outcomes:
         for sentence, count in fuzzing.outcomes.most_common():
             sys.stdout.write(f"{count:7} {sentence}\n")

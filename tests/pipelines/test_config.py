@@ -72,7 +72,8 @@ def test_no_labels_stay_none(tmp_path: Path) -> None:
         ("= 60.0", "= 60.0\nlength = 3\nhop = 4", "[window] hop = 4 is greater than length = 3"),
         ("= 60.0", "= 60.0\nmin_channels = 3", "[window] min_channels = 3 is more than the 2 chan"),
         ('"speed"', '"flow"', "[[channel]] name 'flow' is used twice; channel names are unique"),
-        ('"speed"', '"time"', "channel.1: channel 'time' has the name of the time column"),
+        ('"speed"', '"time"', "channel.1: channel 'time' has the name of a column of ours"),
+        ('"speed"', '"Flow"', "names 'flow' and 'Flow' differ only in capital letters"),
         (
             '"speed"',
             '"speed"\nfollows = "target"',

@@ -159,6 +159,7 @@ def test_columns_keep_their_names(database: str, run: Run) -> None:
         "SELECT 1 AS time, ';' AS note;",
         "  -- all; of it\n SELECT 1 AS time, ';' AS note -- the end",
         "/* one; */ select 1 AS time, ';' AS note ; ; /* and; */ -- done;",
+        "select*from(SELECT 1 AS time, ';' AS note) AS x",
         "WITH x AS (SELECT 1 AS time) SELECT time, ';' AS note FROM x;",
         "SELECT 1 AS time, ';' AS note WHERE 'it''s ; -- :since %s 100%' LIKE '%:since%'",
         "SELECT 1 AS time, ';' AS note WHERE '12:30' <> ':x' AND 7 % 4 = 3",

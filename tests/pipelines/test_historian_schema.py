@@ -119,5 +119,5 @@ def test_an_accepted_unit_is_remembered(tmp_path: Path) -> None:
 
 def test_a_name_that_nobody_knows_cannot_be_accepted(historian: Historian) -> None:
     historian.merge(frame([(0, 1.0, 2.0)]), source="a")
-    with pytest.raises(HistorianError, match="--accept levle: no channel of the asset file or"):
-        historian.accept(["levle"])
+    with pytest.raises(HistorianError, match="--accept lvl: no channel of the asset file or"):
+        historian.accept(["lvl"])

@@ -14,6 +14,7 @@ from features.schema import samples_schema
 from pipelines import samples_table, tables
 from pipelines.historian import Historian, HistorianError
 from pipelines.ledger import Progress
+from pipelines.tables import files_of
 
 FLOW, PRESSURE = Channel(name="flow", unit="m3/h"), Channel(name="pressure", unit="bar")
 CHANNELS = (FLOW, PRESSURE)
@@ -133,3 +134,20 @@ def test_slices_hold_the_rows_of_a_span_whatever_their_size(
     expected = filled.read(first, last)
     assert pl.concat([expected.clear(), *slices]).equals(expected)
     assert all(part.height for part in slices)
+
+
+def test_a_compaction_gives_way_to_a_merge(
+    historian: Historian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minute in range(tables.MANY_SMALL_FILES + 4):
+        historian.merge(frame([(minute, float(minute), None)]), source="a")
+
+    def meanwhile(snapshot: tables.Snapshot) -> pl.DataFrame:
+        found = files_of(snapshot)
+        monkeypatch.undo()
+        historian.merge(frame([(7, 99.0, None)]), source="b")
+        return found
+
+    monkeypatch.setattr(tables, "files_of", meanwhile)
+    historian.maintain(timedelta(days=1))
+    assert historian.read()["flow"].to_list() == [*range(7), 99.0, *range(8, 20)]

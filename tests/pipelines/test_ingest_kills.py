@@ -38,12 +38,13 @@ name = "pressure"
 SERVER = """
 import os, sys, traceback, warnings
 from datetime import timedelta
-from pipelines import ingest, reading
+from pipelines import ingest, reading, tables
 from pipelines.config import load_asset
 from pipelines.historian import Historian
 
 warnings.filterwarnings("ignore", "Using fork")
 reading.MOST_ROWS = int(sys.argv[1])
+tables.MANY_SMALL_FILES = 3
 print("ready", flush=True)
 for line in sys.stdin:
     verb, *words = line.rstrip().split("\\t")
@@ -267,3 +268,14 @@ def test_a_killed_compaction_harms_nothing(tmp_path: Path, small_parts: Server) 
     small_parts.run(asset_file, tmp_path, verb="maintain")
     assert historian.read().equals(before)
     assert progress_of(historian) == progress
+
+
+def test_compaction_during_an_ingest_harms_neither(tmp_path: Path, small_parts: Server) -> None:
+    write_dirty(tmp_path / "dirty.csv", 40_000, clean=20_000, seed=6)
+    asset_file = asset_file_of(tmp_path, "dirty.csv")
+    small_parts.run(asset_file, tmp_path / "alone")
+    reading = small_parts.start(asset_file, tmp_path / "together")
+    for _ in range(10):
+        small_parts.run(asset_file, tmp_path / "together", verb="maintain")
+    assert small_parts.wait(reading) == 0
+    check_same(tmp_path / "together", tmp_path / "alone")
