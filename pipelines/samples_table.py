@@ -1,16 +1,14 @@
 """What the samples table holds: rows at certain times, borders of slices; and how rows get in."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
 from features.merging import SOURCE, SOURCES
-from pipelines.tables import Snapshot, append, files_of, put, rows_of
+from pipelines.tables import STATISTICS_ROUND, Snapshot, append, files_of, put, rows_of
 
 SLICE = 250_000
 """Rows read at once, about: bounds the memory."""
-STATISTICS_ROUND = timedelta(milliseconds=1)
-"""Files note their newest time cut to this."""
 
 
 def slice_borders(

@@ -39,6 +39,9 @@ COMPACT_WRITER = WriterProperties(
 )
 SMALL_FILE = 50_000
 """Rows: a file with fewer is small."""
+INSTANT = "%Y-%m-%dT%H:%M:%S%.6fZ"
+STATISTICS_ROUND = timedelta(milliseconds=1)
+"""Files note their newest time cut to this."""
 MANY_SMALL_FILES = 16
 """So many small files in one partition are made one."""
 
@@ -188,15 +191,21 @@ def put(
 
     Args:
         snapshot: partitioned by ``month``.
-        rows: with all columns.
+        rows: with all columns; at least one.
         months: partitions that the rows are in.
         marks: numbers to leave with the commit.
     """
     listed = ", ".join(f"'{month}'" for month in months)
+    low, high = rows.select(
+        first=(pl.col("time").min() - STATISTICS_ROUND).dt.strftime(INSTANT),
+        last=pl.col("time").max().dt.strftime(INSTANT),
+    ).row(0)
     (
         snapshot.merge(
             rows,
-            f"t.month IN ({listed}) AND s.month = t.month AND s.time = t.time",
+            # The span is for the files: without it all of those months are read, in memory.
+            f"t.month IN ({listed}) AND t.time >= '{low}' AND t.time <= '{high}' "
+            "AND s.month = t.month AND s.time = t.time",
             source_alias="s",
             target_alias="t",
             commit_properties=_pinned(marks),

@@ -1,126 +1,271 @@
-from collections import defaultdict
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import permutations
 
 import polars as pl
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.merging import (
+    SOURCE,
+    SOURCES,
+    Comparison,
+    MergeCounts,
     changed_rows,
     compare_rows,
-    count_repeated,
-    count_rows,
-    row_marks,
     superseded_values,
 )
-from features.schema import QUARANTINE_SCHEMA, TIME
+from features.schema import LINE, QUARANTINE_SCHEMA
+from features.times import TIME
 
 NAMES = ("flow", "pressure")
+RANK = 3
+SOURCE_NAMES = {1: "a.csv", 2: "b.csv", 3: "c.csv", 4: "d.csv", 5: "e.csv"}
 Row = tuple[int, float | None, float | None]
-cell = st.one_of(st.none(), st.sampled_from([1.0, 2.0, 3.0]))
-rows = st.lists(st.tuples(st.integers(0, 4), cell, cell), max_size=12)
-one_each = st.lists(st.tuples(st.integers(0, 4), cell, cell), unique_by=lambda row: row[0])
+Cell = tuple[float, int]
+"""A value and the rank of its source."""
+Table = dict[int, list[Cell | None]]
+
+values = st.none() | st.sampled_from([1.0, 2.0, 3.0])
+stored_cells = st.none() | st.tuples(st.sampled_from([1.0, 2.0, 3.0]), st.integers(1, 5))
+tables = st.dictionaries(st.integers(0, 4), st.lists(stored_cells, min_size=2, max_size=2))
+rows = st.lists(st.tuples(st.integers(0, 4), values, values), max_size=12)
+
+
+@dataclass
+class Model:
+    """The rule as a loop over cells."""
+
+    table: Table
+    fates: Counter[str] = field(default_factory=Counter)
+    lost: list[tuple[int, str, float]] = field(default_factory=list)
+    """Line, channel and value that lost."""
+
+    def merge(self, arriving: list[Row], rank: int) -> "Model":
+        before = {at: list(cells) for at, cells in self.table.items()}
+        for line, (at, *values) in enumerate(arriving, start=1):
+            known = at in self.table
+            old = self.table.setdefault(at, [None, None])
+            done = {self._take(old, i, value, rank, line) for i, value in enumerate(values)}
+            fate = next((f for f in ("superseded", "filled") if f in done), "duplicates")
+            self.fates[fate if known else "kept"] += 1
+        for at, cells in before.items():  # a value that came back is its first source's
+            pairs = zip(self.table[at], cells, strict=True)
+            self.table[at] = [
+                was if was and now and now[0] == was[0] else now for now, was in pairs
+            ]
+        return self
+
+    def _take(
+        self, old: list[Cell | None], i: int, value: float | None, rank: int, line: int
+    ) -> str:
+        cell = old[i]
+        if value is None or (cell and cell[0] == value):
+            return ""
+        if cell and cell[1] > rank:
+            self.lost.append((line, NAMES[i], value))
+            return "superseded"
+        if cell:
+            self.lost.append((line, NAMES[i], cell[0]))
+        old[i] = (value, rank)
+        return "superseded" if cell else "filled"
+
+
+def columns_of(table: Table) -> list[list[Cell | None]]:
+    return [[cells[i] for cells in table.values()] for i in range(len(NAMES))]
+
+
+def stored(table: Table) -> pl.DataFrame:
+    """A table as it is stored."""
+    ranks = [[-1 if cell is None else cell[1] for cell in cells] for cells in table.values()]
+    columns = {
+        "time": pl.Series(list(table), dtype=pl.Int64).cast(TIME),
+        **{
+            name: pl.Series([cell and cell[0] for cell in cells], dtype=pl.Float64)
+            for name, cells in zip(NAMES, columns_of(table), strict=True)
+        },
+        SOURCE: pl.Series([max([*one, 1]) for one in ranks], dtype=pl.Int32),
+        SOURCES: pl.Series(
+            [one if len({*one} - {-1}) > 1 else None for one in ranks], dtype=pl.List(pl.Int32)
+        ),
+    }
+    return pl.DataFrame(columns)
+
+
+def read(rows: pl.DataFrame) -> Table:
+    """Stored rows as a table."""
+    table: Table = {}
+    for at, flow, pressure, source, sources in rows.select(
+        pl.col("time").dt.epoch("us"), *NAMES, SOURCE, SOURCES
+    ).iter_rows():
+        ranks = [source] * 2 if sources is None else sources
+        cells = zip((flow, pressure), ranks, strict=True)
+        table[at] = [None if value is None else (value, rank) for value, rank in cells]
+    return table
 
 
 def frame(rows: list[Row]) -> pl.DataFrame:
-    times = pl.Series([row[0] for row in rows], dtype=pl.Int64).cast(TIME)
-    values = {
-        name: pl.Series([row[i] for row in rows], dtype=pl.Float64)
-        for i, name in enumerate(NAMES, start=1)
+    columns = {
+        "time": pl.Series([row[0] for row in rows], dtype=pl.Int64).cast(TIME),
+        **{
+            name: pl.Series([row[i] for row in rows], dtype=pl.Float64)
+            for i, name in enumerate(NAMES, start=1)
+        },
+        LINE: pl.Series(range(1, len(rows) + 1), dtype=pl.Int64),
     }
-    return pl.DataFrame({"time": times, **values})
+    return pl.DataFrame(columns)
 
 
-def one_by_one(
-    present: list[Row], arriving: list[Row], repeated: int
-) -> tuple[dict[int, list[float | None]], dict[str, int], int]:
-    """The rule as a loop: state of the table, fates of the rows, values superseded."""
-    state = {at: list(values) for at, *values in present}
-    fates: dict[str, int] = defaultdict(int)
-    superseded = 0
-    for place, (at, *values) in enumerate(arriving):
-        known = at in state
-        old = state.setdefault(at, [None, None])
-        filled = replaced = 0
-        for i, value in enumerate(values):
-            if value is None or value == old[i]:
-                continue
-            if old[i] is None:
-                filled += 1
-            elif place < repeated:
-                continue
-            else:
-                replaced += 1
-            old[i] = value
-        superseded += replaced
-        fate = "superseded" if replaced else "filled" if filled else "duplicates"
-        fates[fate if known else "kept"] += 1
-    return state, dict(fates), superseded
-
-
-@settings(deadline=None)
-@given(one_each, rows, st.data())
-def test_all_rows_at_once_are_the_rows_one_by_one(
-    present: list[Row], arriving: list[Row], data: st.DataObject
-) -> None:
-    repeated = data.draw(st.integers(0, len(arriving)))
-    state, fates, superseded = one_by_one(present, arriving, repeated)
-    compared = compare_rows(frame(present), frame(arriving), repeated=repeated)
-    counts = count_rows(compared)
-    assert counts.rows == len(arriving)
-    assert {name: n for name, n in vars(counts).items() if n} == fates
+def merge(table: pl.DataFrame, arriving: list[Row], rank: int) -> tuple[pl.DataFrame, Comparison]:
+    """The table with these rows, as a historian would have it."""
+    compared = compare_rows(table, frame(arriving), rank=rank)
     changed = changed_rows(compared)
+    others = table.join(changed, on="time", how="anti")
+    return pl.concat([others, changed.drop("is_new")]).sort("time"), compared
+
+
+def losers(compared: Comparison, source: str = "c.csv") -> list[tuple[int, str, float]]:
+    found = []
+    for part in superseded_values(compared, source=source, names_of=SOURCE_NAMES):
+        assert part.schema == QUARANTINE_SCHEMA
+        for line, text in part.select("line", "raw").iter_rows():
+            ((name, value),) = [item for item in json.loads(text).items() if item[0] != "time"]
+            found.append((line, name, value))
+    return sorted(found)
+
+
+@given(tables, rows)
+def test_all_rows_at_once_are_the_rows_one_by_one(table: Table, arriving: list[Row]) -> None:
+    model = Model({at: list(cells) for at, cells in table.items()}).merge(arriving, RANK)
+    merged, compared = merge(stored(table), arriving, RANK)
+    counts = compared.counts()
+    assert counts.rows == len(arriving)
+    assert {name: count for name, count in vars(counts).items() if count} == model.fates
+    assert read(merged) == model.table
+    assert losers(compared) == sorted(model.lost)
+
+
+@given(tables, rows)
+def test_changed_rows_are_those_that_changed_once_each_and_in_order(
+    table: Table, arriving: list[Row]
+) -> None:
+    merged, compared = merge(stored(table), arriving, RANK)
+    changed = changed_rows(compared)
+    assert changed["time"].is_sorted()
     assert changed["time"].is_unique().all()
-    table = {at: list(values) for at, *values in present}
-    is_new = {at: at not in table for at in state}
-    for at, *values, new in changed.with_columns(pl.col("time").dt.epoch("us")).iter_rows():
-        table[at] = values
-        assert new == is_new[at]
-    assert table == state
-    values = list(superseded_values(compared, source="b.csv"))
-    assert sum(part.height for part in values) == superseded
+    before, after = read(stored(table)), read(merged)
+    times = changed["time"].dt.epoch("us").to_list()
+    assert set(times) == {at for at in after if at not in before or after[at] != before[at]}
+    assert changed["is_new"].to_list() == [at not in before for at in times]
+
+
+@given(tables, rows)
+def test_the_same_rows_again_change_nothing(table: Table, arriving: list[Row]) -> None:
+    merged, compared = merge(stored(table), arriving, RANK)
+    again, repeated = merge(merged, arriving, RANK)
+    assert again.equals(merged)
+    assert changed_rows(repeated).is_empty()
+    assert repeated.counts().rows == compared.counts().rows
+    assert repeated.counts().kept == repeated.counts().filled == 0
+
+
+@given(tables, rows, st.integers(0, 12))
+def test_rows_may_come_in_parts(table: Table, arriving: list[Row], size: int) -> None:
+    whole, compared = merge(stored(table), arriving, RANK)
+    first, one = merge(stored(table), arriving[:size], RANK)
+    both, other = merge(first, arriving[size:], RANK)
+    assert both.select("time", *NAMES).equals(whole.select("time", *NAMES))
+    assert one.counts() + other.counts() == compared.counts()
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 3), st.tuples(st.booleans(), st.booleans()))))
+def test_sources_may_arrive_in_any_order_if_each_says_something_else(
+    sources: list[dict[int, tuple[bool, bool]]],
+) -> None:
+    brought = [
+        [
+            (at, rank + 0.0 if flow else None, rank + 0.5 if pressure else None)
+            for at, (flow, pressure) in rows.items()
+        ]
+        for rank, rows in enumerate(sources[:4], start=1)
+    ]
+    results = []
+    for order in permutations(range(len(brought))):
+        table = stored({})
+        for place in order:
+            table, _ = merge(table, brought[place], place + 1)
+        results.append(read(table))
+    assert all(result == results[0] for result in results)
+
+
+def test_a_source_that_is_read_again_does_not_overrule_a_later_one() -> None:
+    table, _ = merge(stored({}), [(0, 1.0, 1.0)], 1)
+    table, _ = merge(table, [(0, 2.0, None)], 2)
+    table, compared = merge(table, [(0, 9.0, 9.0)], 1)
+    assert read(table) == {0: [(2.0, 2), (9.0, 1)]}
+    assert losers(compared, "a.csv") == [(1, "flow", 9.0), (1, "pressure", 1.0)]
+
+
+def test_new_rows_of_an_empty_table_are_taken_as_they_are() -> None:
+    table, compared = merge(stored({}), [(0, 1.0, None), (1, None, None)], 2)
+    assert read(table) == {0: [(1.0, 2), None], 1: [None, None]}
+    assert compared.counts() == MergeCounts(kept=2)
+    assert losers(compared) == []
+
+
+def test_a_channel_that_is_younger_than_a_row_has_its_source() -> None:
+    sources = pl.Series([[4]], dtype=pl.List(pl.Int32))
+    table = stored({0: [(1.0, 2), (2.0, 2)]}).with_columns(sources.alias(SOURCES))
+    merged, compared = merge(table, [(0, 9.0, 9.0)], 3)
+    assert read(merged) == {0: [(1.0, 4), (9.0, 3)]}
+    assert losers(compared) == [(1, "flow", 9.0), (1, "pressure", 2.0)]
 
 
 def test_a_superseded_value_says_what_became_of_it() -> None:
-    compared = compare_rows(frame([(0, 1.5, 2.0)]), frame([(0, 2.5, 3.0)]), repeated=0)
-    (values,) = superseded_values(compared, source="b.csv")
-    assert values.schema == QUARANTINE_SCHEMA
-    assert values.row(0) == (
-        "b.csv",
-        None,
-        "superseded: channel 'flow' at 1970-01-01T00:00:00.000000Z was 1.5 and is now 2.5",
-        '{"time": "1970-01-01T00:00:00.000000Z", "flow": 1.5}',
-    )
+    table = stored({0: [(1.5, 2), (0.1 + 0.2, 5)]})
+    _, compared = merge(table, [(0, 2.5, 1e-7)], 3)
+    (found,) = superseded_values(compared, source="c.csv", names_of=SOURCE_NAMES)
+    assert found.rows() == [
+        (
+            "c.csv",
+            1,
+            "superseded: channel 'flow' at 1970-01-01T00:00:00.000000Z was 1.5 and is now 2.5",
+            '{"time": "1970-01-01T00:00:00.000000Z", "flow": 1.5}',
+        ),
+        (
+            "c.csv",
+            1,
+            (
+                "superseded: channel 'pressure' at 1970-01-01T00:00:00.000000Z is 1e-7 here, but "
+                "0.30000000000000004 in the later source e.csv"
+            ),
+            '{"time": "1970-01-01T00:00:00.000000Z", "pressure": 1e-7}',
+        ),
+    ]
+
+
+def test_a_source_without_a_name_is_another_one() -> None:
+    _, compared = merge(stored({0: [(1.0, 5), None]}), [(0, 2.0, None)], 3)
+    (found,) = superseded_values(compared, source="c.csv", names_of={})
+    assert found["reason"][0].endswith("is 2.0 here, but 1.0 in the later source another source")
 
 
 def test_many_superseded_values_come_in_parts() -> None:
     count = 130_000
-    present = frame([(at, 1.0, 1.0) for at in range(count)])
-    compared = compare_rows(present, present.with_columns(pl.col(NAMES) + 1), repeated=0)
-    parts = list(superseded_values(compared, source="b.csv"))
+    present = stored({0: [(1.0, 1), (1.0, 1)]}).select(pl.all().repeat_by(count).explode())
+    present = present.with_columns(pl.int_range(count).cast(TIME).alias("time"))
+    samples = present.select("time", pl.col(*NAMES) + 1, pl.int_range(count).alias(LINE))
+    compared = compare_rows(present, samples, rank=2)
+    parts = superseded_values(compared, source="b.csv", names_of={})
     assert [part.height for part in parts] == [count, count]
+    compared = compare_rows(present, samples.with_columns(flow=1.0), rank=2)
+    parts = superseded_values(compared, source="b.csv", names_of={})
+    assert [part.height for part in parts] == [count]
 
 
-@settings(deadline=None)
-@given(rows, st.lists(st.integers(1, 5)), rows)
-def test_rows_are_known_again_in_the_parts_that_they_came_in(
-    before: list[Row], sizes: list[int], later: list[Row]
-) -> None:
-    marks: dict[str, int] = {}
-    brought = frame(before)
-    for size in [*sizes, len(before)]:
-        done = count_known(brought, marks)
-        marks |= row_marks(brought[done : done + size], source="a", first_line=2 + done)
-    assert count_known(brought, marks) == len(before)
-    assert count_known(pl.concat([brought, frame(later)]), marks) == len(before)
-    assert count_known(brought, marks, source="b") == 0
-
-
-def count_known(samples: pl.DataFrame, marks: dict[str, int], *, source: str = "a") -> int:
-    return count_repeated(samples, source=source, first_line=2, find=marks.get)
-
-
-def test_rows_that_changed_are_not_known() -> None:
-    marks = row_marks(frame([(0, 1.0, None), (1, 2.0, None)]), source="a", first_line=2)
-    assert count_known(frame([(0, 1.0, None), (1, 3.0, None)]), marks) == 0
-    assert count_known(frame([(0, 1.0, None)]), marks) == 0
-    assert row_marks(frame([]), source="a", first_line=2) == {}
+@pytest.mark.parametrize("name", list(vars(MergeCounts())))
+def test_every_count_is_one_of_rows(name: str) -> None:
+    assert MergeCounts(**{name: 2}).rows == 2
+    assert (MergeCounts(**{name: 2}) + MergeCounts(**{name: 3})) == MergeCounts(**{name: 5})
