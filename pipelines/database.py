@@ -2,8 +2,8 @@
 
 The user's query becomes a part of ours, ``SELECT … FROM (query) AS q``, which selects the rows
 since a time, sorts them, and lets each column arrive as one type, the same in every batch
-(`pipelines/query_columns.py` says which). SQLite needs a pass over the rows for that, and while it is
-read a writer waits, unless the file is in WAL mode.
+(`pipelines/query_columns.py` says which). SQLite needs a pass over the rows for that, and while it
+is read a writer waits, unless the file is in WAL mode.
 """
 
 import re
@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, CursorResult, text
 
-from pipelines.query_columns import SQLITE_KIND, Column, lower_bound, postgres_column, sqlite_column
 from pipelines.connection import DatabaseError, reading
+from pipelines.query_columns import SQLITE_KIND, Column, lower_bound, postgres_column, sqlite_column
 
 __all__ = ["DatabaseError", "read_query", "sample_query"]
 

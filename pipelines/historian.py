@@ -32,16 +32,7 @@ from features.merging import (
 )
 from features.rows import Split
 from features.schema import LINE, QUARANTINE_SCHEMA, SchemaError, check_rows, samples_schema
-from pipelines.ledger import (
-    GENERATION,
-    MEANING,
-    Progress,
-    Source,
-    Sources,
-    generation_of,
-    progress_marks,
-    read_progress,
-)
+from pipelines.ledger import GENERATION, MEANING, Ledger, Progress, Source, generation_of
 from pipelines.quarantine import Quarantine
 from pipelines.samples_table import commit_rows, rows_at, slice_borders, time_span
 from pipelines.stored_channels import accept_channel, schema_changes, stored_channels
@@ -89,7 +80,7 @@ class Historian:
         }
         self._samples = Table(f"{root}/samples", schema, partition_by="month")
         self._quarantine = Quarantine(f"{root}/quarantine", asset_id)
-        self.sources = Sources(f"{root}/sources", asset_id)
+        self.sources = Ledger(f"{root}/sources", asset_id)
 
     def version(self) -> int:
         """Version of the samples table; -1 while there is none."""
@@ -154,7 +145,13 @@ class Historian:
         """How far a source was read."""
         if not self._samples.exists():
             return Progress()
-        return read_progress(self._samples.open(), source.rank)
+        return self._progress(self._samples.open(), source)
+
+    def finished(self) -> dict[str, Progress]:
+        """How far each source was read that was once read to its end, by its name."""
+        if not self._samples.exists():
+            return {}
+        return self.sources.finished(generation_of(self._samples.open()))
 
     def merge(self, samples: pl.DataFrame, *, source: str) -> MergeCounts:
         """Add rows; per cell, null meets value = filled, equal = duplicate, else the later wins.
@@ -281,15 +278,15 @@ class Historian:
 
     def maintain(self, keep: timedelta) -> None:
         """Make few files of many small ones, and remove files that only older versions need."""
-        compact(self._samples)
-        for table in (self._samples, self._quarantine.table):
+        for table in (self._samples, self._quarantine.table, self.sources.table):
+            compact(table)
             forget(table, keep)
 
     def _merge(
         self, split: Split, source: Source, *, before: Progress, after: Progress
     ) -> Progress:
         snapshot = self._open()
-        if read_progress(snapshot, source.rank) != before:
+        if self._progress(snapshot, source) != before:
             raise MovedOn
         compared, counts = self._compare(snapshot, split.samples, source.rank)
         names_of = self.sources.names() if any(_meets(one) for one in compared) else {}
@@ -302,8 +299,13 @@ class Historian:
         done = after.with_counts(counts, bad=sum(split.bad.values()))
         self._check_sum(split, counts, source)
         changed = [changed_rows(one) for one in compared]
-        commit_rows(snapshot, changed, progress_marks(snapshot, source.rank, done))
+        commit_rows(snapshot, changed, {_mark(snapshot, source): self.sources.note(source, done)})
+        if done.size >= 0:
+            self.sources.finish(source, done, generation=generation_of(snapshot))
         return done
+
+    def _progress(self, snapshot: Snapshot, source: Source) -> Progress:
+        return self.sources.read(source, *marks_of(snapshot, [_mark(snapshot, source)]))
 
     def _check_sum(self, split: Split, counts: MergeCounts, source: Source) -> None:
         rows = split.samples.height + split.quarantined.height + sum(split.unlisted.values())
@@ -355,6 +357,11 @@ class Historian:
         snapshot = self._samples.open()
         nothing = rows_of(snapshot).head(0).collect()
         replace_all(snapshot, nothing, {GENERATION: generation_of(snapshot) + 1})
+
+
+def _mark(snapshot: Snapshot, source: Source) -> str:
+    """Under which a commit names the entry that says how far a source is read."""
+    return f"{generation_of(snapshot)}.{source.rank}"
 
 
 def _meets(compared: Comparison) -> bool:

@@ -96,7 +96,9 @@ def ingest_asset(
     meaning = _digest(asset.source.meaning)
     historian.check_meaning(meaning)
     run = _Run(asset, historian, meaning, say)
-    for name, parts, is_known in _sources(asset, database):
+    sources = list(_sources(asset, database))
+    historian.sources.register([name for name, _, _ in sources])
+    for name, parts, is_known in sources:
         run.take(name, parts, is_known)
     return run.result()
 
@@ -166,15 +168,16 @@ class _Run:
         self._times: list[datetime] = []
         self._reported: set[str] = set()
         self._unchanged = 0
+        self._finished = historian.finished()
 
     def take(self, name: str, parts: Parts, is_known: Callable[[Progress], bool]) -> None:
         """Read on in a source, whoever else does at the same time."""
-        source = self._historian.sources.of(name)
-        before = self._historian.progress(source)
-        if is_known(before):
-            self._done.append(SourceCounts(name, before.counts, bad=before.bad))
+        if (past := self._finished.get(name)) and is_known(past):
+            self._done.append(SourceCounts(name, past.counts, bad=past.bad))
             self._unchanged += 1
             return
+        source = self._historian.sources.of(name)
+        before = self._historian.progress(source)
         notes = _Notes()
         while True:
             try:
@@ -189,6 +192,7 @@ class _Run:
 
     def result(self) -> Ingested:
         """What was done."""
+        self._historian.sources.settle()
         if self._unchanged:
             files = _number(len(self._done), "file")
             self._say(f"{self._unchanged} of {files} unchanged, and not read")

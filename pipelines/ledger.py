@@ -1,17 +1,17 @@
-"""What was read of each source: kept in the commits that bring its rows, so that both are true.
+"""What was read of each source: true with the commits that bring its rows, or not at all.
 
 A source is a file, by its name below the fixed part of the glob, or the query of a database. Its
 rank says in which order sources first came: the later one wins where they disagree.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 import polars as pl
 
 from features.merging import MergeCounts
-from pipelines.tables import Snapshot, Table, append, marks_of, retried, rows_of
+from pipelines.tables import Snapshot, Table, append, marks_of, retried
 
-SOURCES_SCHEMA: dict[str, pl.DataType] = {"rank": pl.Int32(), "source": pl.String()}
 GENERATION = "generation"
 """Mark: how often an asset was read anew from the beginning."""
 MEANING = "meaning"
@@ -73,42 +73,56 @@ class Progress:
         return replace(self, **asdict(self.counts + more), bad=self.bad + bad)
 
 
+FIELDS = [one.name for one in fields(Progress)]
+LEDGER_SCHEMA: dict[str, pl.DataType] = {
+    "rank": pl.Int32(),
+    "source": pl.String(),
+    "entry": pl.Int64(),
+    "finished": pl.Int64(),
+    **dict.fromkeys(FIELDS, pl.Int64()),
+}
+"""Columns of the ledger: entry 0 gives a source its rank, each other one says how far it is read.
+``finished`` is the generation in which a source was read to its end, in rows that say so."""
+
+
 def generation_of(snapshot: Snapshot) -> int:
     """How often the asset was read anew from the beginning."""
     (generation,) = marks_of(snapshot, [GENERATION])
     return generation or 0
 
 
-def read_progress(snapshot: Snapshot, rank: int) -> Progress:
-    """What the commits say of a source."""
-    names = [one.name for one in fields(Progress)]
-    generation = generation_of(snapshot)
-    found = marks_of(snapshot, [f"{generation}.{rank}.{name}" for name in names])
-    known = {name: mark for name, mark in zip(names, found, strict=True) if mark is not None}
-    return Progress(**known)
+class Ledger:
+    """The sources of one asset, their ranks, and how far each was read.
 
-
-def progress_marks(snapshot: Snapshot, rank: int, progress: Progress) -> dict[str, int]:
-    """What a commit must leave for `read_progress`."""
-    generation = generation_of(snapshot)
-    return {f"{generation}.{rank}.{name}": number for name, number in asdict(progress).items()}
-
-
-class Sources:
-    """The sources of one asset, and their ranks.
+    What is noted here is true once a commit to the samples names the entry, by a mark. That is slow
+    to ask for; so what is read to its end is noted again afterwards, and known at once.
 
     Args:
-        address: of the Delta table that lists them.
+        address: of the Delta table.
         asset_id: whose, for messages.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     ledger = Ledger(folder + "/sources", "pump_07")
+        ...     log = ledger.of("log.csv")
+        ...     entry = ledger.note(log, Progress(lines=4))
+        ...     log.rank, ledger.read(log, entry).lines
+        (1, 4)
     """
 
     def __init__(self, address: str, asset_id: str) -> None:
-        self._table = Table(address, SOURCES_SCHEMA, indexed="rank")
+        self.table = Table(address, LEDGER_SCHEMA, indexed="rank,entry")
         self._asset_id = asset_id
+        self._ranks: dict[str, int] = {}
+        self._entries: dict[tuple[int, int], Progress] = {}
+        self._unsaid: list[dict[str, int | str]] = []
 
     def names(self) -> dict[int, str]:
         """Each source's name, by rank."""
-        return dict(self._table.scan().select("rank", "source").sort("rank").collect().iter_rows())
+        rows = self.table.scan().filter(pl.col("entry") == 0).select("rank", "source").collect()
+        self._ranks = {name: rank for rank, name in rows.sort("rank").iter_rows()}
+        return {rank: name for name, rank in self._ranks.items()}
 
     def of(self, name: str) -> Source:
         """The source of that name; a new one gets the next rank.
@@ -116,15 +130,88 @@ class Sources:
         Raises:
             pipelines.tables.TableError: others never stop writing.
         """
-        self._table.create()
-        return retried(lambda: self._find_or_add(name), self._asset_id)
+        self.register([name])
+        return Source(self._ranks[name], name)
 
-    def _find_or_add(self, name: str) -> Source:
-        snapshot = self._table.open()
-        known = rows_of(snapshot).select("rank", "source").collect()
-        found = known.filter(pl.col("source") == name)["rank"]
-        if len(found):
-            return Source(int(found[0]), name)
-        rank = known.height + 1
-        append(snapshot, pl.DataFrame({"rank": [rank], "source": [name]}, schema=SOURCES_SCHEMA))
-        return Source(rank, name)
+    def register(self, names: Sequence[str]) -> None:
+        """Give the next ranks to those of these sources that are new, in their order.
+
+        Raises:
+            pipelines.tables.TableError: others never stop writing.
+        """
+        if not set(names) <= set(self._ranks):
+            self.table.create()
+            retried(lambda: self._add_new(names), self._asset_id)
+
+    def note(self, source: Source, progress: Progress) -> int:
+        """Write down how far a source is read; true once a commit names the entry.
+
+        Raises:
+            pipelines.tables.TableError: others never stop writing.
+        """
+        entry = retried(lambda: self._append([_row(source, progress)]), self._asset_id)
+        self._entries[source.rank, entry] = progress
+        return entry
+
+    def read(self, source: Source, entry: int | None) -> Progress:
+        """How far a source was read, as that entry says; None = not at all."""
+        if entry is None:
+            return Progress()
+        if (source.rank, entry) not in self._entries:
+            rows = self.table.scan().filter(
+                pl.col("rank") == source.rank,
+                pl.col("entry") == entry,
+                pl.col("finished").is_null(),
+            )
+            found = rows.select(FIELDS).collect().row(0, named=True)
+            self._entries[source.rank, entry] = Progress(**found)
+        return self._entries[source.rank, entry]
+
+    def finish(self, source: Source, progress: Progress, *, generation: int) -> None:
+        """Remember that a source was read to its end; `settle` or the next note writes it."""
+        self._unsaid.append({**_row(source, progress), "finished": generation})
+
+    def settle(self) -> None:
+        """Write what `finish` remembered.
+
+        Raises:
+            pipelines.tables.TableError: others never stop writing.
+        """
+        if self._unsaid:
+            retried(lambda: self._append([]), self._asset_id)
+
+    def finished(self, generation: int) -> dict[str, Progress]:
+        """How far sources were read that were once read to their end, the newest word of each."""
+        rows = self.table.scan().filter(pl.col("finished") == generation).collect()
+        newest = rows.sort("entry").unique("rank", keep="last")
+        return {
+            row["source"]: Progress(**{name: row[name] for name in FIELDS})
+            for row in newest.iter_rows(named=True)
+        }
+
+    def _add_new(self, names: Sequence[str]) -> None:
+        snapshot = self.table.open()
+        count = len(self.names())
+        new = [name for name in dict.fromkeys(names) if name not in self._ranks]
+        ranks = {name: rank for rank, name in enumerate(new, start=count + 1)}
+        if ranks:
+            append(
+                snapshot,
+                _frame([{"rank": ranks[name], "source": name, "entry": 0} for name in new]),
+            )
+            self._ranks |= ranks
+
+    def _append(self, rows: list[dict[str, int | str]]) -> int:
+        snapshot = self.table.open()
+        entry, unsaid = snapshot.version() + 1, len(self._unsaid)
+        append(snapshot, _frame([{**row, "entry": entry} for row in (*self._unsaid, *rows)]))
+        del self._unsaid[:unsaid]
+        return entry
+
+
+def _row(source: Source, progress: Progress) -> dict[str, int | str]:
+    return {"rank": source.rank, "source": source.name, **asdict(progress)}
+
+
+def _frame(rows: list[dict[str, int | str]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=LEDGER_SCHEMA)

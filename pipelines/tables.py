@@ -254,12 +254,13 @@ def compact(table: Table) -> int:
         return 0
     snapshot, removed = table.open(), 0
     small = files_of(snapshot).filter(pl.col("num_records") < SMALL_FILE)
-    place = f"partition.{table.partition_by}"
-    for part, count in small.group_by(place).len().sort(place).iter_rows():
+    name = table.partition_by
+    parts = small.select(pl.col(f"partition.{name}") if name else pl.lit("").alias("all"))
+    for part, count in parts.to_series().value_counts().sort(pl.all()).iter_rows():
         if count >= MANY_SMALL_FILES:
             with suppress(CommitFailedError):
                 done = snapshot.optimize.compact(
-                    partition_filters=[(table.partition_by or "", "=", part)],
+                    partition_filters=[(name, "=", part)] if name else None,
                     max_concurrent_tasks=1,
                     writer_properties=COMPACT_WRITER,
                 )

@@ -189,7 +189,7 @@ def test_sources_may_arrive_in_any_order_if_each_says_something_else(
             (at, rank + 0.0 if flow else None, rank + 0.5 if pressure else None)
             for at, (flow, pressure) in rows.items()
         ]
-        for rank, rows in enumerate(sources[:4], start=1)
+        for rank, rows in enumerate(sources[:3], start=1)
     ]
     results = []
     for order in permutations(range(len(brought))):

@@ -43,7 +43,7 @@ EXPECTED = (
     TableError,
 )
 LONGEST_SENTENCE = 1_000
-SMALL_BLOCK = 5
+SMALL_BLOCK, MOST_BLOCKS = 5, 10
 Check = Callable[[pl.DataFrame, tuple[Channel, ...]], None]
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -139,8 +139,9 @@ class Trial:
         with patched(csv_text, "_is_plain", lambda *_: False):
             check_same(rows, read_rows(file, asset), "line by line")
         if b'"' not in data and asset.source.encoding == "utf-8":
+            most = max(SMALL_BLOCK, data.count(b"\n") // MOST_BLOCKS)
             with (
-                patched(reading, "most_rows", lambda *_: SMALL_BLOCK),
+                patched(reading, "most_rows", lambda *_: most),
                 patched(blocks, "BLOCK_BYTES", 1 << 20),
             ):
                 check_same(rows, read_rows(file, asset), "in small blocks")
