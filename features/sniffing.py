@@ -98,8 +98,8 @@ def _separator(lines: list[str]) -> str:
                 )
             return separator
     raise SniffingError(
-        f"has the line '{as_shown(lines[0], 40)}', in which no separator was found; expected at "
-        "least two columns parted by , or ; or | or a tab"
+        f"begins with the line '{as_shown(lines[0], 40)}', but no separator parts most of its "
+        "lines into as many fields; expected at least two columns parted by , or ; or | or a tab"
     )
 
 

@@ -1,5 +1,6 @@
 """Where samples come from and how they are written: the ``[source]`` section of the asset file."""
 
+import codecs
 from typing import Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -119,7 +120,8 @@ class SourceConfig(BaseModel):
     def _check_encoding(cls, name: str) -> str:
         try:
             "".encode(name)
-        except LookupError as error:
+            codecs.getincrementaldecoder(name)(errors="replace").decode(b"")
+        except (LookupError, UnicodeError) as error:
             msg = f"encoding = '{name}' is not known; write one such as 'utf-8' or 'cp1252'"
             raise ValueError(msg) from error
         return name

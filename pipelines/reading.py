@@ -125,6 +125,10 @@ def _readable(file: File) -> Iterator[None]:
             f"{file.name} is cut or damaged: {error}; the rows before that are in; copy the file "
             "again and run this again"
         ) from error
+    except UnicodeError as error:  # the codec does not even begin; bad bytes are replaced
+        raise ReadError(
+            f"{file.name} is not written as [source] encoding says: {error}; correct encoding"
+        ) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         said = (isinstance(error, OSError) and error.strerror) or str(error)
         first = (said.splitlines() or [type(error).__name__])[0]

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -72,7 +72,7 @@ odd_numbers = st.sampled_from([*ODD.split(","), "1,5", "1.234,5", "-9999,0"])
 padded = st.tuples(st.sampled_from(["", " ", "\t", "\r"]), odd_numbers, st.sampled_from(["", " "]))
 number_fields = st.one_of(
     odd_numbers,
-    padded.map("".join).filter(lambda text: text != "\r"),
+    padded.map("".join),
     st.floats().map(repr),
     st.integers().map(str),
 )
@@ -96,7 +96,9 @@ def tables(draw: st.DrawFn, source: SourceConfig) -> list[str]:
     )
     mark = source.separator
     rows = draw(st.lists(st.tuples(*parts), min_size=1, max_size=6))
-    return [mark.join(field.replace(mark, "") for field in row) for row in rows]
+    # A lone CR is an empty field for polars: only the raw text of a refused row tells them apart.
+    fields = [[field.replace(mark, "") for field in row] for row in rows]
+    return [mark.join("" if field == "\r" else field for field in row) for row in fields]
 
 
 sources = st.builds(
@@ -111,6 +113,7 @@ sources = st.builds(
 )
 
 
+@settings(max_examples=60)
 @given(sources, st.data())
 def test_the_quick_way_is_the_way_line_by_line(source: SourceConfig, data: st.DataObject) -> None:
     lines = data.draw(tables(source))
@@ -292,8 +295,8 @@ def test_the_raw_row_is_kept_by_column_as_it_was_written() -> None:
     assert kept == {"time": "soon", "FT-101": "1.50", "note": None, "pressure": "off"}
 
 
-def test_a_million_numbers_are_read_as_they_are_written() -> None:
-    count = 250_000
+def test_many_numbers_are_read_as_they_are_written() -> None:
+    count = 100_000
     times = "2026-05-01T08:00:00.{:06}Z"
     text = "".join(f"{times.format(n)},{n}.5,,{n}\n" for n in range(count)).encode()
     found = split(text, wide())

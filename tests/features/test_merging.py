@@ -5,7 +5,7 @@ from itertools import permutations
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.merging import (
@@ -180,6 +180,7 @@ def test_rows_may_come_in_parts(table: Table, arriving: list[Row], size: int) ->
     assert one.counts() + other.counts() == compared.counts()
 
 
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.integers(0, 3), st.tuples(st.booleans(), st.booleans()))))
 def test_sources_may_arrive_in_any_order_if_each_says_something_else(
     sources: list[dict[int, tuple[bool, bool]]],

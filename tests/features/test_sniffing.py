@@ -119,7 +119,7 @@ def test_two_decimal_marks_are_doubted() -> None:
     ("lines", "sentence"),
     [
         (("", "  "), "is empty"),
-        (("time", "2026-01-01"), "no separator was found; expected at least two columns"),
+        (("time", "2026-01-01"), "no separator parts most of its lines into as many fields"),
         (("Report of May", "time;a", "1;2", *["3;4"] * 20), "has 1 field where others have 2"),
         (("time;a;", *["3;4"] * 20), "has 3 fields where others have 2"),
         (('"time;a', *["3;4"] * 20), "has 0 fields where others have 2"),

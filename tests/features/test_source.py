@@ -27,6 +27,7 @@ def test_a_source_is_files_or_a_query() -> None:
         ({"time_zone": "Berlin"}, "time_zone = 'Berlin' is no zone; write one such as"),
         ({"time_zone": ""}, "time_zone = '' is no zone"),
         ({"time_zone": "../zones"}, "time_zone = '../zones' is no zone"),
+        ({"encoding": "idna"}, "encoding = 'idna' is not known; write one such as 'utf-8'"),
         ({"encoding": "utf-9"}, "encoding = 'utf-9' is not known; write one such as 'utf-8'"),
         ({"separator": '"'}, "separator = '\"' cannot part fields; write ','"),
         ({"separator": "\n"}, r"separator = '\\n' cannot part fields"),

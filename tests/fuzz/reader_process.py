@@ -107,12 +107,12 @@ class Trial:
         with self._expected():
             asset = load_asset(self.folder / "asset.toml")
             historian = Historian(self.folder / "historian", asset.asset.id, asset.channel)
-            for step in sorted(self.folder.glob("step_*")):
+            for number, step in enumerate(sorted(self.folder.glob("step_*"))):
                 shutil.copytree(step, self.folder / "data", dirs_exist_ok=True)
                 for file in find_files(asset.source.files or ""):
                     self._read(file, asset)
                 if self.ingest:
-                    self._ingest(asset, historian)
+                    self._ingest(asset, historian, is_first=number == 0)
         if self.init:
             with self._expected():
                 self._init()
@@ -146,11 +146,11 @@ class Trial:
             ):
                 check_same(rows, read_rows(file, asset), "in small blocks")
 
-    def _ingest(self, asset: AssetConfig, historian: Historian) -> None:
+    def _ingest(self, asset: AssetConfig, historian: Historian, *, is_first: bool) -> None:
         done = self._ingested(asset, historian)
         stored, quarantined = historian.read(), historian.read_quarantine()
         check_frame(check_samples, stored, asset)
-        if not any("has changed" in sentence for sentence in self.said):
+        if is_first:
             check_counts(done, stored, quarantined)
         again = self._ingested(asset, historian)
         check_that(stored.equals(historian.read()), "a second ingest changed samples")
@@ -231,7 +231,7 @@ def check_same(one: Rows, other: Rows, how: str) -> None:
 
 
 def check_counts(done: Ingested, stored: pl.DataFrame, quarantined: pl.DataFrame) -> None:
-    """The counts are those of the tables, as long as no file was read again."""
+    """The counts are those of the tables, as long as no row was read again."""
     refused = quarantined.filter(~pl.col("reason").str.starts_with("superseded"))
     found, counted = (stored.height, refused.height), (done.counts.kept, done.counts.quarantined)
     check_that(found == counted, f"rows and quarantine have {found}, expected {counted}")
