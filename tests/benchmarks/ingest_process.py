@@ -2,7 +2,7 @@
 
 ingest.py calls it as ``ingest_process.py make|polars|ingest LAYOUT ROWS FILE FOLDER``; it writes
 one line of JSON: seconds of the work itself, without imports, seconds of processor time, and the
-peak of resident memory. ``make`` goes on with a file that is there already: its rows are whole pieces.
+peak of resident memory. ``make`` goes on with a file that is there already.
 """
 
 import json

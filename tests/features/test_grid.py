@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from features.channels import Channel
 from features.grid import WindowConfig, make_grid
-from features.schema import TIME, SchemaError, samples_schema
+from features.schema import SchemaError, samples_schema
+from features.times import TIME
 
 SECOND = 1_000_000
 FLOW = Channel(name="flow")

@@ -37,7 +37,7 @@ def test_a_source_is_files_or_a_query() -> None:
         ({"separator": ""}, "at least 1 character"),
         ({"overlap_s": -1}, "greater than or equal to 0"),
         ({"fold": "both"}, "'earlier' or 'later'"),
-        ({"seperator": ";"}, "Extra inputs are not permitted"),
+        ({"delimiter": ";"}, "Extra inputs are not permitted"),
         ({"time_format": "epoch"}, "time_format = 'epoch' reads no whole time; write iso, epoch_s"),
         ({"time_format": "%H:%M"}, "time_format = '%H:%M' reads no whole time"),
         ({"time_format": "%s"}, "time_format = '%s' counts seconds since 1970; write epoch_s"),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from features.channels import Channel
 from features.grid import WindowConfig
-from features.schema import TIME
+from features.times import TIME
 from features.windows import Windows, make_windows
 
 CHANNELS = (Channel(name="flow"), Channel(name="pressure"))

@@ -3,7 +3,7 @@ import pytest
 from features.wording import LONGEST_NAME, as_shown
 
 
-@pytest.mark.parametrize("text", ["flow", "Temperatur °C", "", "x" * LONGEST_NAME])
+@pytest.mark.parametrize("text", ["flow", "Druck °C", "", "x" * LONGEST_NAME])
 def test_a_printable_name_is_shown_as_it_is(text: str) -> None:
     assert as_shown(text) == text
 

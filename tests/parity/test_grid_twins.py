@@ -16,7 +16,8 @@ from faultwatch_edge.manifest import ChannelSpec, WindowSpec
 from faultwatch_edge.window import WindowBuffer
 from features.channels import Channel, channel_names
 from features.grid import WindowConfig, make_grid
-from features.schema import TIME, samples_schema
+from features.schema import samples_schema
+from features.times import TIME
 from features.windows import make_windows
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "grid").iterdir())

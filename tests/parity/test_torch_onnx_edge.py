@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faultwatch_edge.agent import Agent, ScoreRow
 from features.channels import Channel
 from features.grid import WindowConfig
+from features.source import SourceConfig
 from features.windows import Windows
 from models.config import ModelConfig, ReconstructorName, RegimeConfig, RunningCondition
 from models.detector import score_run
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate
-from pipelines.config import AssetConfig, AssetInfo, SourceConfig
+from pipelines.config import AssetConfig, AssetInfo
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SAMPLES = 9_000

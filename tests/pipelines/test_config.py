@@ -40,7 +40,7 @@ def refusal(folder: Path, text: str) -> str:
 def test_every_shipped_asset_loads(asset_id: str) -> None:
     asset = load_asset(asset_id)
     assert asset.asset.id == asset_id
-    assert Path(asset.source.files).is_absolute()
+    assert Path(asset.source.files or "").is_absolute()
     assert asset.source.labels is None or Path(asset.source.labels).is_file()
 
 
