@@ -33,7 +33,10 @@ def read_table(path: Path, names: list[str]) -> pl.DataFrame:
 def edge_cells(
     samples: pl.DataFrame, channels: tuple[Channel, ...], window: WindowConfig
 ) -> list[Cell]:
-    specs = [ChannelSpec(**c.model_dump(exclude={"description", "follows"})) for c in channels]
+    specs = [
+        ChannelSpec(**c.model_dump(exclude={"description", "follows", "former_tags"}))
+        for c in channels
+    ]
     grid = EdgeGrid(specs, WindowSpec(**window.model_dump()))
     at_us = samples["time"].dt.epoch("us").to_list()
     rows = samples.select(channel_names(channels)).fill_null(math.nan).rows()
