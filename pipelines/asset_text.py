@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from features.channels import Channel
+from features.first_look.inspection import Inspection
+from features.first_look.pieces import Remark, by_reason
 from features.grid import WindowConfig
-from features.inspection import Inspection
-from features.pieces import Remark, by_reason
 from features.source import SourceConfig
 from models.config import AlarmConfig
 

@@ -27,7 +27,7 @@ QUIET = {
 EXPECTED = {
     "faultwatch_edge.errors": ("EdgeError",),
     "features.labels": ("LabelError",),
-    "features.pieces": ("InspectionError",),
+    "features.first_look.pieces": ("InspectionError",),
     "features.schema": ("SchemaError",),
     "models.calibration": ("CalibrationError",),
     "models.export": ("ExportError",),

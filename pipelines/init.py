@@ -12,9 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from features.inspection import Inspection, inspect
-from features.pieces import Piece, Remark, by_reason, listed
-from features.sniffing import CsvForm
+from features.first_look.inspection import Inspection, inspect
+from features.first_look.pieces import Piece, Remark, by_reason, listed
+from features.first_look.sniffing import CsvForm
 from features.source import SourceConfig
 from pipelines.asset_text import write_asset_text
 from pipelines.data_files import InitError, find_data
@@ -80,7 +80,7 @@ def init_files(
 
     Raises:
         InitError: there is such a file already, or the data cannot be used.
-        features.pieces.InspectionError: the samples have no times or no numbers.
+        features.first_look.pieces.InspectionError: the samples have no times or no numbers.
     """
     asset_id = asset_id or make_id(data[0])
     path = _free_path(out, asset_id)
@@ -116,7 +116,7 @@ def init_query(
 
     Raises:
         InitError: there is such a file already, or no name for the asset.
-        features.pieces.InspectionError: the samples have no times or no numbers.
+        features.first_look.pieces.InspectionError: the samples have no times or no numbers.
     """
     if asset_id is None and out is None:
         raise InitError("a query gives the asset no name; add --id, such as --id pump_07")

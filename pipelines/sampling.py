@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import polars as pl
 
-from features.encodings import SniffingError, decode_pieces, sniff_encoding
-from features.pieces import Piece, Remark
-from features.sniffing import CsvForm, name_columns, read_lines, sniff_csv
+from features.first_look.encodings import SniffingError, decode_pieces, sniff_encoding
+from features.first_look.pieces import Piece, Remark
+from features.first_look.sniffing import CsvForm, name_columns, read_lines, sniff_csv
 from pipelines.data_files import InitError
 from pipelines.file_blocks import read_blocks
 

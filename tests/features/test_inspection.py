@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.inspection import Inspection, inspect
-from features.layout import is_by_folder
-from features.number_text import frequent_words, to_numbers
-from features.pieces import InspectionError, Piece, by_reason, listed, whole_column
-from features.spacing import recorded_seconds
-from features.time_forms import TimeForm
+from features.first_look.inspection import Inspection, inspect
+from features.first_look.layout import is_by_folder
+from features.first_look.number_text import frequent_words, to_numbers
+from features.first_look.pieces import InspectionError, Piece, by_reason, listed, whole_column
+from features.first_look.spacing import recorded_seconds
+from features.first_look.time_forms import TimeForm
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RANDOM = np.random.default_rng(3)

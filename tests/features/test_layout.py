@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.layout import find_long, good_words
-from features.pieces import Piece
+from features.first_look.layout import find_long, good_words
+from features.first_look.pieces import Piece
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RANDOM = np.random.default_rng(3)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from features.naming import VALID, name_channels, pair_names, split_unit
-from features.set_points import pair_values
-from features.signals import (
+from features.first_look.naming import VALID, name_channels, pair_names, split_unit
+from features.first_look.set_points import pair_values
+from features.first_look.signals import (
     Kind,
     Signal,
     describe_signal,

@@ -3,8 +3,8 @@ import codecs
 import polars as pl
 import pytest
 
-from features.encodings import SniffingError, decode_pieces, sniff_encoding
-from features.sniffing import CsvForm, name_columns, read_lines, sniff_csv
+from features.first_look.encodings import SniffingError, decode_pieces, sniff_encoding
+from features.first_look.sniffing import CsvForm, name_columns, read_lines, sniff_csv
 
 
 def form_of(*lines: str) -> CsvForm:

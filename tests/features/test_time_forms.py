@@ -3,9 +3,9 @@ from datetime import UTC, date, datetime, time
 import polars as pl
 import pytest
 
-from features.pieces import InspectionError, Piece
-from features.time_column import find_time_column
-from features.time_forms import read_times, sniff_times
+from features.first_look.pieces import InspectionError, Piece
+from features.first_look.time_column import find_time_column
+from features.first_look.time_forms import read_times, sniff_times
 
 AT = datetime(2026, 1, 25, 13, 4, 5, tzinfo=UTC)
 

@@ -5,11 +5,13 @@ readers.py writes one line of JSON for each input: its folder, with ``asset.toml
 """
 
 import faulthandler
+import gzip
 import json
 import re
 import shutil
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ import polars as pl
 
 from features import blocks, csv_text
 from features.channels import Channel
-from features.pieces import InspectionError
+from features.first_look.pieces import InspectionError
 from features.rows import CELLS_SCHEMA, LONGEST_RAW
 from features.schema import LINE, QUARANTINE_SCHEMA, SchemaError, check_rows, check_samples
 from pipelines import reading
@@ -133,7 +135,9 @@ class Trial:
         rows = read_rows(file, asset)
         self._note(rows.failure or f"{rows.samples.height} {rows.quarantined.height}")
         check_read(rows, asset)
-        data = file.path.read_bytes()
+        data = unpacked(file.path)
+        if data is None:
+            return
         if b"\r" in data.replace(b"\r\n", b""):
             return  # polars takes such a CR for nothing
         with patched(csv_text, "_is_plain", lambda *_: False):
@@ -174,6 +178,15 @@ class Trial:
             rows = read_rows(file, asset)
             check_read(rows, asset)
             self._note(f"init: {rows.failure or rows.samples.height}")
+
+
+def unpacked(path: Path) -> bytes | None:
+    """Bytes of a file; None of a damaged one."""
+    data = path.read_bytes()
+    try:
+        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    except (EOFError, OSError, zlib.error):
+        return None
 
 
 def read_rows(file: File, asset: AssetConfig) -> Rows:

@@ -32,119 +32,14 @@ LONGEST_S = 20.0
 MOST_MB = 1_500.0
 MOST_FAILURES = 20
 LONGEST_FILE = 300_000
-NAMES = (
-    "pump.csv",
-    "pump.csv.gz",
-    "pump.parquet",
-    "pump.tsv",
-    "pump.xlsx",
-    "a/pump.csv",
-    "Pümpe 7.CSV",
-)
-TIMES = (
-    "0000-00-00T00:00:00Z",
-    "0001-01-01T00:00:00Z",
-    "1899-12-31T23:59:59.999999Z",
-    "1900-01-01T00:00:00Z",
-    "1970-01-01",
-    "2016-12-31T23:59:60Z",
-    "2026-02-30T00:00:00Z",
-    "2026-03-29 02:30:00",
-    "2026-10-25 02:30:00",
-    "2026-05-01T24:00:00Z",
-    "2026-05-01T08:00:00+99:99",
-    "2026-05-01T08:00:00+24:00",
-    "2026-05-01T08:00:00-0330",
-    "20260501T080000Z",
-    "2026-W18-5",
-    "8999-12-31T23:59:59.9999999Z",
-    "9999-12-31T23:59:59Z",
-    "10000-01-01T00:00:00Z",
-    "262143-12-31T23:59:59Z",
-    "-262144-01-01T00:00:00Z",
-    "1777622400",
-    "1777622400000",
-    "9223372036854775807",
-    "-9223372036854775808",
-    "9223372036854775808",
-    "1e18",
-    "31.12.2026 23:59",
-)
-WORDS = (
-    "",
-    " ",
-    '"',
-    '""',
-    '"a\nb"',
-    '"a"b',
-    ",",
-    ";",
-    "\t",
-    "\n",
-    "\r",
-    "\r\n",
-    "\n\n",
-    "\x00",
-    "\x1a",
-    "\x1b[2J",
-    "\ufeff",
-    "\u2028",
-    "\u00a0",
-    "\ufffd",
-    "NaN",
-    "nan",
-    "inf",
-    "-Infinity",
-    "null",
-    "Bad",
-    "1e999",
-    "-1e-999",
-    "9" * 400,
-    "0x1F",
-    "1_000",
-    "+5",
-    "1,5",
-    "1.234,5",
-    "1.5.5",
-    "--5",
-    "٣",
-    "12",
-    "True",
-    "a" * 5_000,
-    "time",
-    "flow",
-    "#N/A",
-    "=1+1",
-)
 RAW = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b\x08", b"\xff", b"\xc3\x28", b"PAR1")
-ENCODINGS = (
-    *("utf-8", "utf-8-sig", "ascii", "latin-1", "cp1252", "cp037", "utf-16", "utf-16-le"),
-    *("utf-32", "utf-7", "shift_jis", "iso2022_jp", "big5", "idna", "punycode", "undefined"),
-    *("unicode_escape", "raw_unicode_escape", "rot13", "base64", "zlib", "hz", "no-such"),
-)
-FORMATS = (
-    *("iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
-    *("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S%.fZ", "%m/%d/%Y %I:%M:%S %p", "%s", "%+", "%c"),
-    *("", "%", "%q", "%Y", "%H:%M", "%z", "%Z", "%j", "%f", "%e", "%Y%Y", "%3f", "%-d", "{}", "%%"),
-)
-OPTIONS: dict[str, tuple[Any, ...]] = {
-    "separator": (",", ";", "\t", "|", " ", ":", "-", ".", '"', "ab", ""),
-    "decimal": (".", ","),
-    "encoding": ENCODINGS,
-    "header": (True, False),
-    "layout": ("wide", "long"),
-    "time": ("time", "Timestamp", "column_1", "flow", "tag", "", " "),
-    "time_format": FORMATS,
-    "time_zone": ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Mars/A", ""),
-    "fold": ("earlier", "later"),
-    "tag": ("tag", "column_2", "name", "time"),
-    "value": ("value", "column_3", "flow"),
-    "quality": ("quality", "column_4", "q", "value"),
-    "good_quality": (["good"], ["192", "0"], [], [""]),
-    "bad_values": ([], ["", "5"], ["bad"], ["NaN"]),
-    "columns": ("plain", "by_folder"),
-    "partial": (True, False),
-}
+WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+OPTIONS: dict[str, list[Any]] = WORDS["options"]
+TOKENS: list[str] = [
+    *WORDS["times"],
+    *WORDS["words"],
+    *(word * count for word, count in WORDS["long_words"].items()),
+]
 Files = dict[str, bytes]
 
 
@@ -215,7 +110,7 @@ class Mutator:
         return asset, steps
 
     def name(self, name: str) -> str:
-        return self.random.choice(NAMES) if self.random.random() < 0.05 else name
+        return self.random.choice(WORDS["names"]) if self.random.random() < 0.05 else name
 
     def mutate(self, data: bytes) -> bytes:
         for _ in range(self.random.choice((0, 1, 1, 2, 3, 5, 8))):
@@ -233,8 +128,7 @@ class Mutator:
         return self.random.randint(0, len(data))
 
     def token(self) -> bytes:
-        words = (*WORDS, *TIMES)
-        return self.random.choice((self.random.choice(words).encode(), self.random.choice(RAW)))
+        return self.random.choice((self.random.choice(TOKENS).encode(), self.random.choice(RAW)))
 
     def flip(self, data: bytes) -> bytes:
         place = self.place(data)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.pieces import InspectionError
+from features.first_look.pieces import InspectionError
 from pipelines.asset_text import toml
 from pipelines.cli import main
 from pipelines.config import load_asset

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from features.channels import Channel
-from features.pieces import InspectionError
+from features.first_look.pieces import InspectionError
 from pipelines.cli import main
 from pipelines.config import AssetConfig, load_asset
 from pipelines.data_files import InitError, find_data
@@ -283,7 +283,7 @@ def test_a_long_history_says_nothing_of_its_length() -> None:
         ("a.csv", b" \n\n", "'a.csv' is empty"),
         ("a.csv", b"time,flow\n", "'a.csv' has no rows"),
         ("a.csv", b"\x00\x01\x02\n", "'a.csv' is no text"),
-        ("a.csv", b"one\n1\n2\n", "'a.csv' has the line 'one', in which no separator"),
+        ("a.csv", b"one\n1\n2\n", "'a.csv' begins with the line 'one', but no separator"),
         ("a.csv", b"x,y\n1,2\n3,4\n", "no column of a.csv holds times; it has 'x', 'y'"),
         ("a.csv", b"time,x\n2026-01-01,on\n2026-01-02,off\n", "a.csv has no column of numbers"),
         ("a.csv.gz", b"time,flow\n", "'a.csv.gz' has no rows"),

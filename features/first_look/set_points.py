@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from features.signals import Signal
+from features.first_look.signals import Signal
 
 MOST_SET_POINTS = 20
 MOST_POINTS = 500

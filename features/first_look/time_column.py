@@ -6,8 +6,15 @@ from datetime import time
 
 import polars as pl
 
-from features.pieces import InspectionError, Piece, Remark, all_columns, listed, whole_column
-from features.time_forms import ONLY_CLOCK, TimeForm, read_times, sniff_times
+from features.first_look.pieces import (
+    InspectionError,
+    Piece,
+    Remark,
+    all_columns,
+    listed,
+    whole_column,
+)
+from features.first_look.time_forms import ONLY_CLOCK, TimeForm, read_times, sniff_times
 from features.wording import as_shown
 
 TIME_NAME = re.compile(r"time|date|stamp|zeit|datum|epoch|^ts$|^t$|_ts$", re.IGNORECASE)

@@ -8,18 +8,25 @@ from typing import Any, Literal
 import polars as pl
 
 from features.channels import Channel
+from features.first_look.layout import Long, find_long, is_by_folder
+from features.first_look.naming import name_channels, pair_names, split_unit
+from features.first_look.number_text import frequent_words
+from features.first_look.pieces import (
+    InspectionError,
+    Piece,
+    Remark,
+    all_columns,
+    listed,
+    name_fault,
+)
+from features.first_look.readings import Readings, read_long, read_wide
+from features.first_look.set_points import pair_values
+from features.first_look.signals import Signal, describe_signal
+from features.first_look.spacing import doubled_times, recorded_seconds, suggest_window
+from features.first_look.time_column import find_time_column
+from features.first_look.time_forms import TimeForm, read_times
 from features.grid import WindowConfig
-from features.layout import Long, find_long, is_by_folder
-from features.naming import name_channels, pair_names, split_unit
-from features.number_text import frequent_words
-from features.pieces import InspectionError, Piece, Remark, all_columns, listed, name_fault
-from features.readings import Readings, read_long, read_wide
-from features.set_points import pair_values
-from features.signals import Signal, describe_signal
 from features.source import BAD_VALUES
-from features.spacing import doubled_times, recorded_seconds, suggest_window
-from features.time_column import find_time_column
-from features.time_forms import TimeForm, read_times
 from features.wording import as_shown
 
 
@@ -147,8 +154,8 @@ def _no_channel(pieces: Sequence[Piece], time: str, readings: Readings) -> str:
     why = "; ".join(
         f"'{as_shown(name)}' {reason}" for name, reason in list(readings.left_out.items())[:5]
     )
-    others = f"; {why}" if why else ""
-    return f"{pieces[0].name} has no column of numbers beside the times in '{time}'{others}"
+    shown, others = as_shown(time), f"; {why}" if why else ""
+    return f"{pieces[0].name} has no column of numbers beside the times in '{shown}'{others}"
 
 
 def _options(sample: _Sample) -> dict[str, Any]:

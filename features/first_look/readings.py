@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from features.layout import Long
-from features.number_text import to_numbers
-from features.pieces import Piece, all_columns, name_fault, whole_column
-from features.time_column import TIME_NAME
-from features.time_forms import TimeForm, read_times, sniff_times
+from features.first_look.layout import Long
+from features.first_look.number_text import to_numbers
+from features.first_look.pieces import Piece, all_columns, name_fault, whole_column
+from features.first_look.time_column import TIME_NAME
+from features.first_look.time_forms import TimeForm, read_times, sniff_times
 
 LABEL_NAME = re.compile(
     r"(is[_ ]?)?(anomal(y|ies|ous)|labels?|change[_ ]?points?|class|target|attacks?|outliers?"

@@ -7,9 +7,9 @@ from itertools import combinations
 
 import polars as pl
 
-from features.pieces import Piece, Remark, all_columns, whole_column
+from features.first_look.pieces import Piece, Remark, all_columns, whole_column
+from features.first_look.time_forms import TimeForm, read_times, sniff_times
 from features.source import GOOD_QUALITY
-from features.time_forms import TimeForm, read_times, sniff_times
 
 TAG_NAME = re.compile(
     r"((tag|point|sensor|signal|variable|item|metric|channel|series|parameter|node)[_ ]?(name|id)?)"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from features.first_look.pieces import InspectionError, Piece, Remark
+from features.first_look.signals import Signal, nice_period
 from features.grid import WindowConfig
-from features.pieces import InspectionError, Piece, Remark
-from features.signals import Signal, nice_period
 
 SLOW_S = 60.0
 """Period from which windows are of 16 cells instead of 32."""

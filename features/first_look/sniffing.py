@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from features.csv_text import unique_names
-from features.encodings import SniffingError
+from features.first_look.encodings import SniffingError
 from features.wording import as_shown
 
 SEPARATORS = ("\t", ";", "|", ",")
