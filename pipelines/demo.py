@@ -203,5 +203,5 @@ def _what_next(settings: Settings, bundle: Path) -> str:
         f"Every message:     {settings.home / 'demo_alarms.jsonl'}\n"
         f"The training:      faultwatch up {PLANT}  (MLflow, Prefect and a weekly training)\n"
         f"The signed bundle: faultwatch-edge check {bundle} --key {key}\n"
-        "Your own machine:  copy pipelines/assets/tennessee_eastman.toml and edit it"
+        "Your own machine:  faultwatch init DATA  (then ingest, train, promote, release)"
     )
