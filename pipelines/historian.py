@@ -176,7 +176,10 @@ class Historian:
         lines = pl.int_range(first, first + samples.height, dtype=pl.Int64, eager=True).alias(LINE)
         split = Split(samples.with_columns(lines), pl.DataFrame(schema=QUARANTINE_SCHEMA))
         after = replace(before, lines=before.lines + samples.height)
-        done = self.merge_part(split, source=known, before=before, after=after)
+        try:
+            done = self.merge_part(split, source=known, before=before, after=after)
+        except MovedOn:
+            return self.merge(samples, source=source)
         return MergeCounts(
             **{name: n - getattr(before, name) for name, n in vars(done.counts).items()}
         )

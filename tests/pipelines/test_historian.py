@@ -226,6 +226,23 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert sum(one.kept for one in counts) == 16
 
 
+def test_writers_of_one_source_at_once_lose_nothing(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        writer = in_folder(tmp_path)
+        for step in range(5):
+            writer.merge(frame([(10 * number + step, 1.0, None)]), source="collector")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    historian = in_folder(tmp_path)
+    assert historian.read()["flow"].count() == 15
+    progress = historian.progress(historian.sources.of("collector"))
+    assert (progress.lines, progress.counts) == (15, MergeCounts(kept=15))
+
+
 def part_of(*lines: tuple[int, int, float], refused: tuple[int, ...] = ()) -> Split:
     """Rows (line, minute, flow) and lines that cannot be used."""
     samples = frame([(minute, flow, None) for _, minute, flow in lines])
