@@ -145,6 +145,8 @@ def _digest(text: str) -> int:
 class _Notes:
     """What is noticed while a source is read."""
 
+    after: Progress
+    """How far it is read by now."""
     restarted: bool = False
     """Whether it is read again from its beginning."""
     bad: Counter[str] = field(default_factory=Counter)
@@ -168,6 +170,7 @@ class _Run:
         self._times: list[datetime] = []
         self._reported: set[str] = set()
         self._unchanged = 0
+        self._is_meaning_noted = False
         self._finished = historian.finished()
 
     def take(self, name: str, parts: Parts, is_known: Callable[[Progress], bool]) -> None:
@@ -178,17 +181,18 @@ class _Run:
             return
         source = self._historian.sources.of(name)
         before = self._historian.progress(source)
-        notes = _Notes()
+        notes = _Notes(after=before)
         while True:
             try:
                 self._read_on(source, parts, notes)
             except MovedOn:
+                notes.after = self._historian.progress(source)
                 continue
             except (DatabaseError, ReadError, SchemaError) as error:
                 notes.failure = str(error)
                 self._failures.append(notes.failure)
             break
-        self._report(name, before, self._historian.progress(source), notes)
+        self._report(name, before, notes)
 
     def result(self) -> Ingested:
         """What was done."""
@@ -200,13 +204,16 @@ class _Run:
         return Ingested(tuple(self._done), tuple(self._failures), span)
 
     def _read_on(self, source: Source, parts: Parts, notes: _Notes) -> None:
-        known = self._historian.progress(source)
+        known = notes.after
         for number, part in enumerate(_read_ahead(parts(known)), start=1):
-            self._historian.note_meaning(self._meaning)
+            if not self._is_meaning_noted:
+                self._historian.note_meaning(self._meaning)
+                self._is_meaning_noted = True
             base = Progress() if part.restarts else known
             after = replace(part.after, **asdict(base.counts), bad=base.bad)
             notes.restarted |= part.restarts and known.counts.rows > 0
             known = self._historian.merge_part(part.split, source=source, before=known, after=after)
+            notes.after = known
             self._notice(source.name, part, notes)
             if number % SPEAK_EVERY == 0:
                 self._say(f"{source.name}: {known.counts.rows} rows so far")
@@ -226,8 +233,8 @@ class _Run:
         notes.bad.update(split.bad)
         notes.may_be_cut = bool(split.quarantined["reason"].str.ends_with(CUT).any())
 
-    def _report(self, name: str, before: Progress, after: Progress, notes: _Notes) -> None:
-        counts = after.counts
+    def _report(self, name: str, before: Progress, notes: _Notes) -> None:
+        counts = notes.after.counts
         anew = notes.restarted or any(
             asdict(counts)[fate] < number for fate, number in asdict(before.counts).items()
         )
@@ -235,7 +242,7 @@ class _Run:
         new = MergeCounts(
             **{fate: number - asdict(earlier)[fate] for fate, number in asdict(counts).items()}
         )
-        self._done.append(SourceCounts(name, counts, new, after.bad))
+        self._done.append(SourceCounts(name, counts, new, notes.after.bad))
         if notes.failure:
             self._say(notes.failure)
         for sentence in _sentences(counts, new, notes, anew=anew):
