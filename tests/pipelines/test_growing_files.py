@@ -155,7 +155,7 @@ def test_a_long_file_that_grows_is_the_whole_file(
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(layout=st.sampled_from(["wide", "long"]), data=st.data(), share=cuts)
 def test_any_file_that_grows_is_the_whole_file(
     folders: Iterator[Path], layout: str, data: st.DataObject, share: float
