@@ -102,7 +102,7 @@ def make_grid(
     cells = (
         samples.lazy()
         .filter(pl.any_horizontal(pl.col(names).is_not_null()))
-        .with_columns(cell=_cell_number(period_us))
+        .with_columns(cell=cell_number(period_us))
         .group_by("cell", maintain_order=True)
         .agg(_reduced(channel) for channel in channels)
         .with_columns(sequence=_sequence_number(window))
@@ -113,7 +113,8 @@ def make_grid(
     return whole.select(at_end.alias("time"), "sequence", *names)
 
 
-def _cell_number(period_us: int) -> pl.Expr:
+def cell_number(period_us: int) -> pl.Expr:
+    """Number of the cell of each time: its end in periods since the epoch."""
     since_epoch = pl.col("time").dt.epoch("us")
     return -((-since_epoch) // period_us)
 

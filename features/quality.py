@@ -64,15 +64,14 @@ def assess_quality(
         >>> report.usual_period_s, report.gaps.total_s, round(report.days_short, 3)
         (60.0, 600.0, 9.999)
     """
-    found = _Samples(channels)
+    found = QualityTally(channels)
     for samples in slices:
         found.add(samples)
-    report = found.report(window, false_alarms_per_day)
-    return replace(report, remarks=make_remarks(report))
+    return found.report(window, false_alarms_per_day)
 
 
-class _Samples:
-    """What is known of all samples so far."""
+class QualityTally:
+    """What is known of all samples so far; `assess_quality` for slices that come one by one."""
 
     def __init__(self, channels: tuple[Channel, ...]) -> None:
         self._channels = channels
@@ -113,7 +112,7 @@ class _Samples:
         bound = max(window.max_gap_s * SECOND_US, GAP_FACTOR * (spacings.usual or 0))
         gaps = _silence(spacings, bound)
         span_s = (self._last - self._first) / SECOND_US
-        return QualityReport(
+        report = QualityReport(
             rows=self._rows,
             first_at=_at(self._first) if self._rows else None,
             last_at=_at(self._last) if self._rows else None,
@@ -131,6 +130,7 @@ class _Samples:
             channels=tuple(tally.report(self._rows, self._last, bound) for tally in self._tallies),
             remarks=(),
         )
+        return replace(report, remarks=make_remarks(report))
 
 
 class _ChannelTally:

@@ -56,12 +56,19 @@ class Windows:
 
     def runs(self) -> list[NDArray[np.int64]]:
         """Numbers of the windows of each sequence, in order."""
-        owner = self.sequences[self.ends]
-        return [np.flatnonzero(owner == sequence) for sequence in np.unique(owner)]
+        if not len(self):
+            return []
+        cuts = np.flatnonzero(np.diff(self.sequences[self.ends])) + 1
+        return np.split(np.arange(len(self)), cuts)
 
 
 def make_windows(
-    grid: pl.DataFrame, channels: tuple[Channel, ...], window: WindowConfig
+    grid: pl.DataFrame,
+    channels: tuple[Channel, ...],
+    window: WindowConfig,
+    *,
+    cells_before: int = 0,
+    done: int = 0,
 ) -> Windows:
     """Cut a grid into windows that never span two sequences.
 
@@ -71,12 +78,31 @@ def make_windows(
         grid: what `features.grid.make_grid` returns.
         channels: the channels, in order.
         window: length and hop.
+        cells_before: cells of the grid's first sequence that came before it and are not in it.
+        done: first rows of the grid at which no window ends any more.
     """
     cells = grid.select(channel_names(channels)).cast(pl.Float32).fill_null(np.nan).to_numpy()
     sequences = grid["sequence"].cast(pl.Int64).to_numpy()
     rows = np.arange(len(cells))
     starts = np.searchsorted(sequences, sequences, side="left")
     position = rows - starts - (window.length - 1)
-    ends = rows[(position >= 0) & (position % window.hop == 0)]
+    position[sequences == sequences[:1]] += cells_before
+    ends = rows[(position >= 0) & (position % window.hop == 0) & (rows >= done)]
     times = grid["time"].dt.replace_time_zone(None).to_numpy()
     return Windows(np.ascontiguousarray(cells), times, sequences, ends, window.length)
+
+
+def covered_rows(windows: Windows, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Grid rows that some windows cover, rising.
+
+    Example:
+        >>> times = np.arange(9).astype("datetime64[us]")
+        >>> cells = np.zeros((9, 1), np.float32)
+        >>> windows = Windows(cells, times, np.zeros(9, np.int64), np.arange(1, 9), 2)
+        >>> covered_rows(windows, np.array([0, 1, 5])).tolist()
+        [0, 1, 2, 5, 6]
+    """
+    changes = np.zeros(len(windows.cells) + 1, dtype=np.int64)
+    changes[windows.ends[index] - windows.length + 1] += 1  # no two windows end at one row
+    changes[windows.ends[index] + 1] -= 1
+    return np.flatnonzero(np.cumsum(changes[:-1]) > 0)

@@ -68,9 +68,9 @@ class ModelConfig(BaseModel):
     epochs: int = Field(default=10, ge=1)
     """Parts of the training after which the losses are reported."""
     windows_per_epoch: int = Field(default=5_120, ge=1)
-    """Windows drawn for an epoch, or all where there are fewer; bounds the cost of training."""
+    """Windows of an epoch of full batches; bounds the cost of training."""
     batch_size: int = Field(default=256, ge=1)
-    """Windows an optimiser step."""
+    """Windows an optimiser step; fewer where there are few windows."""
     learning_rate: float = Field(default=2e-3, gt=0.0)
     """Peak learning rate of the one-cycle schedule."""
     beta: float = Field(default=0.1, ge=0.0)

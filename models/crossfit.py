@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from features.channels import Channel
 from features.grid import WindowConfig
 from features.splits import fold_of_rows, fold_of_windows
-from features.windows import Windows
+from features.windows import Windows, covered_rows
 from models.calibration import (
     NEUTRAL,
     CalibrationError,
@@ -37,6 +37,9 @@ from models.training import TrainingLogger, TrainingWindows, fit_vae
 from models.window_pca import RowPca, fit_row_pca, fit_window_pca
 
 BATCH = 256
+MAPPED = 65_536
+"""Windows whose statistics are mapped at once: the map holds each of them at every knot."""
+LEAST_WINDOWS = 100
 LINEAR_WINDOWS = 20_000
 """Windows that the principal components are taken from, at most."""
 
@@ -143,6 +146,16 @@ def fit_detector(
     return FittedDetector(detector.eval(), normal)
 
 
+def windows_needed(channels: int, folds: int) -> int:
+    """Windows of normal running that a detector needs: what trains each fold's model, at least.
+
+    Example:
+        >>> windows_needed(8, 3), windows_needed(200, 3)
+        (150, 300)
+    """
+    return max(LEAST_WINDOWS, channels) * folds // 2
+
+
 def _gate_windows(gate: RegimeGate, windows: Windows, *, min_channels: int) -> NDArray[np.bool_]:
     """Windows that the device would score: it never asks about those with too few channels."""
     scored = np.zeros(len(windows), dtype=np.bool_)
@@ -162,7 +175,7 @@ def _check_enough(fold: NDArray[np.int64], scored: NDArray[np.bool_], recipe: Re
     folds = recipe.model.folds
     sizes = np.bincount(fold[(fold >= 0) & scored], minlength=folds)
     usable = int(sizes.sum())
-    needed = max(100, 10 * len(recipe.channels)) * folds // 2
+    needed = windows_needed(len(recipe.channels), folds)
     if usable < needed:
         raise CalibrationError(
             f"{usable} windows of normal running after the start-up, {needed} are needed for "
@@ -179,8 +192,7 @@ def _check_enough(fold: NDArray[np.int64], scored: NDArray[np.bool_], recipe: Re
 
 
 def _check_fold(windows: Windows, trained: NDArray[np.int64], held_out: NDArray[np.int64]) -> None:
-    reach = np.arange(windows.length)
-    seen, kept = (np.unique(windows.ends[index][:, None] - reach) for index in (trained, held_out))
+    seen, kept = (covered_rows(windows, index) for index in (trained, held_out))
     check_unseen(trained=seen, calibrated=kept)
 
 
@@ -278,7 +290,8 @@ def _calibrate(
 
 
 def _mapped(to_score: PValueMap, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = to_score(torch.from_numpy(statistics).float()).double().numpy()
+    parts = torch.split(torch.from_numpy(statistics).float(), MAPPED)
+    scores: NDArray[np.float64] = torch.cat([to_score(part) for part in parts]).double().numpy()
     return scores
 
 
@@ -289,8 +302,7 @@ def _smooth(
     values = torch.from_numpy(np.minimum(surprise, LIMIT) - NEUTRAL).float()
     weights = torch.from_numpy(scored).float()
     averages = torch.zeros_like(values)
-    for number in np.unique(segment):
-        places = np.flatnonzero(segment == number)
+    for places in np.split(np.arange(len(segment)), np.flatnonzero(np.diff(segment)) + 1):
         state = torch.zeros(values.shape[1])
         for start in range(0, len(places), BATCH):
             part = places[start : start + BATCH]

@@ -26,6 +26,9 @@ TrainingLogger = Logger
 CENTRE_WINDOWS = 10_000
 """Windows that the mean residual is taken over, about."""
 CENTRE_BATCH = 512
+SMALL_BATCH = 32
+STEPS_THROUGH_ALL = 8
+"""Batches that all windows fill, at least, unless there are too few even for small ones."""
 Batch = tuple[Float[Tensor, "batch channel time"], Bool[Tensor, "batch channel time"]]
 
 
@@ -45,23 +48,32 @@ class TrainingWindows:
 
 
 class ShuffledBatches(IterableDataset[Batch]):
-    """Windows drawn anew for each epoch, none twice in it, in an order that the seed decides."""
+    """Windows drawn anew for each epoch, in an order that the seed decides.
+
+    An epoch is always as many batches, so that little data are not little training: where there
+    are few windows the batches are smaller, and the windows come several times, each once before
+    any comes again.
+    """
 
     def __init__(self, source: TrainingWindows, config: ModelConfig, *, seed: int) -> None:
         super().__init__()
         self.source = source
-        self.drawn = min(config.windows_per_epoch, len(source.index))
-        self.batch_size = min(config.batch_size, self.drawn)
+        usual = max(SMALL_BATCH, len(source.index) // STEPS_THROUGH_ALL)
+        self.batch_size = min(config.batch_size, len(source.index), usual)
+        self.batches = max(1, config.windows_per_epoch // config.batch_size)
         self.generator = np.random.default_rng(seed)
 
     def __len__(self) -> int:
-        return self.drawn // self.batch_size
+        return self.batches
 
     @override
     def __iter__(self) -> Iterator[Batch]:
-        order = self.generator.permutation(len(self.source.index))
-        for number in range(len(self)):
-            yield self.source.batch(order[number * self.batch_size :][: self.batch_size])
+        order = np.empty(0, dtype=np.int64)
+        for _ in range(self.batches):
+            if len(order) < self.batch_size:
+                order = self.generator.permutation(len(self.source.index))
+            yield self.source.batch(order[: self.batch_size])
+            order = order[self.batch_size :]
 
 
 class WindowData(pl.LightningDataModule):

@@ -29,7 +29,7 @@ from models.crossfit import FittedDetector, Recipe, fit_detector
 from models.export import export_bundle
 from models.training import TrainingLogger
 from pipelines.config import AssetConfig
-from pipelines.threshold import find_threshold
+from pipelines.threshold import find_threshold, share_threshold
 
 PARITY_WINDOWS = 3_000
 """Newest windows that the export is proven on."""
@@ -67,10 +67,11 @@ def make_candidate(
     reconstructor: ReconstructorName,
     *,
     normal: Windows,
-    recent: Windows,
+    recent: Windows | None,
     origin: Origin,
     folder: Path,
     private_key: Ed25519PrivateKey,
+    far: float | None = None,
     logger: TrainingLogger | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Candidate:
@@ -81,10 +82,11 @@ def make_candidate(
         reconstructor: what expects the windows.
         normal: normal running to learn from.
         recent: running that the export is proven on first, faults included; nothing is learned
-            from it.
+            from it. None = there is none.
         origin: where the bundle comes from.
         folder: where it is written.
         private_key: signs it.
+        far: share of normal windows that may be anomalous; None = the alarm budget decides.
         logger: takes the losses of the epochs.
         say: takes a sentence on what is going on.
     """
@@ -92,7 +94,10 @@ def make_candidate(
     recipe = Recipe(asset.channel, asset.window, asset.regime, model)
     fitted = fit_detector(normal, recipe, logger=logger, say=say)
     hop_s = asset.window.sample_period_s * asset.window.hop
-    threshold = find_threshold(fitted.normal, asset.alarm, window_s=hop_s)
+    if far is None:
+        threshold = find_threshold(fitted.normal, asset.alarm, window_s=hop_s)
+    else:
+        threshold = share_threshold(fitted.normal, asset.alarm, far=far, window_s=hop_s)
     say(f"exporting {reconstructor}")
     manifest = Manifest(
         contract=CONTRACT_VERSION,
@@ -113,7 +118,11 @@ def make_candidate(
         key_id=key_id(private_key.public_key()),
     )
     path = export_bundle(
-        fitted.detector, manifest, _newest_cells(recent, normal), folder, private_key=private_key
+        fitted.detector,
+        manifest,
+        _newest_cells(*([normal] if recent is None else [recent, normal])),
+        folder,
+        private_key=private_key,
     )
     bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
     return Candidate(bundle, path, fitted, threshold)

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import json
 import logging
+import math
 import os
 import sys
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ EXPECTED = {
     "models.calibration": ("CalibrationError",),
     "models.export": ("ExportError",),
     "pipelines.config": ("ConfigError",),
+    "pipelines.reading": ("ReadError",),
+    "pipelines.trial_files": ("BacktestError",),
     "pipelines.connection": ("DatabaseError",),
     "pipelines.data_files": ("InitError",),
     "pipelines.historian": ("HistorianError",),
@@ -114,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument("--out", metavar="FILE", type=Path, help="asset file; default: ID.toml")
     init.set_defaults(run=_init)
 
+    _add_backtest(verbs)
     for name, run, words in (
         ("ingest", _ingest, "read what is new in an asset's files or database"),
         ("quarantine", _quarantine, "rows that could not be used, and values that lost"),
@@ -142,6 +146,62 @@ def make_parser() -> argparse.ArgumentParser:
     keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
     keys.set_defaults(run=_keys)
     return parser
+
+
+def _add_backtest(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = verbs.add_parser("backtest", help="learn from one file, score another; no configuration")
+    verb.add_argument("train", metavar="TRAIN", type=Path, nargs="?", help="normal running")
+    verb.add_argument("test", metavar="TEST", type=Path, nargs="?", help="what is scored")
+    verb.add_argument(
+        "--pairs", type=Path, metavar="CSV", help="many: series,train,test,train_rows"
+    )
+    verb.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the report"
+    )
+    verb.add_argument("--train-rows", type=_count, metavar="N", help="only the first N rows teach")
+    verb.add_argument("--time", metavar="COL", help="time column; default: found, or none")
+    verb.add_argument("--sample-period-s", type=_positive, metavar="S", help="default: found, or 1")
+    verb.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="COL",
+        help="a column that is no sensor, such as a label",
+    )
+    verb.add_argument(
+        "--far",
+        type=_share,
+        metavar="SHARE",
+        help="share of normal rows that may be anomalous; default: a budget of alarms a day",
+    )
+    verb.add_argument(
+        "--reconstructor", default="vae", choices=("vae", "window_pca", "pca"), help="default: vae"
+    )
+    verb.add_argument("--labels", type=Path, metavar="CSV", help="intervals to judge by")
+    verb.set_defaults(run=_backtest)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    share = _positive(text)
+    if share >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not below 1; 0.01 is one row of a hundred")
+    return share
 
 
 def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
@@ -195,6 +255,43 @@ def _init(options: argparse.Namespace) -> None:
         settings=load_settings(),
     )
     print(made.summary)
+
+
+def _backtest(options: argparse.Namespace) -> None:
+    from pipelines.backtest import run_backtest, told_in_brief
+    from pipelines.pairs import print_pairs, read_pairs, run_pairs
+    from pipelines.progress import shown_progress
+    from pipelines.trial_files import BacktestError
+    from pipelines.two_files import TrialOptions
+
+    wanted = TrialOptions(
+        train_rows=options.train_rows,
+        time=options.time,
+        sample_period_s=options.sample_period_s,
+        exclude=tuple(options.exclude),
+        reconstructor=options.reconstructor,
+        far=options.far,
+    )
+    at = datetime.now(UTC)
+    if options.pairs is not None and options.train is None:
+        series = read_pairs(options.pairs)
+        with shown_progress() as told:
+            table = run_pairs(series, options.out, wanted, labels=options.labels, at=at, told=told)
+        print_pairs(table)
+        return
+    if options.test is None or options.pairs is not None:
+        raise BacktestError("name the files TRAIN and TEST, or many of them with --pairs, not both")
+    with shown_progress() as told:
+        summary = run_backtest(
+            options.train,
+            options.test,
+            options.out,
+            wanted,
+            labels=options.labels,
+            at=at,
+            told=told,
+        )
+    print(told_in_brief(summary, options.out))
 
 
 def _ingest(options: argparse.Namespace) -> None:

@@ -182,10 +182,11 @@ def _covers(samples: pl.DataFrame, interval: Interval) -> bool:
 
 
 def _raised_us(alarms: Sequence[Message]) -> list[int]:
-    return [_microseconds(moment(alarm, "raised_at")) for alarm in alarms]
+    return [microseconds_of(moment(alarm, "raised_at")) for alarm in alarms]
 
 
-def _microseconds(at: datetime) -> int:
+def microseconds_of(at: datetime) -> int:
+    """Microseconds since the epoch."""
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
@@ -198,7 +199,7 @@ def _within(times_us: Sequence[int], intervals: Sequence[Interval]) -> NDArray[n
     times = np.asarray(times_us, dtype=np.int64)
     within = np.zeros(len(times), dtype=np.bool_)
     for interval in intervals:
-        start, end = _microseconds(interval.start), _microseconds(interval.end)
+        start, end = microseconds_of(interval.start), microseconds_of(interval.end)
         within |= (start < times) & (times <= end)
     return within
 

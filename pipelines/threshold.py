@@ -15,6 +15,8 @@ FINE = 0.001
 FREQUENT = 20
 """Alarms at which the rate is known well enough to extrapolate from."""
 SECONDS_PER_DAY = 86_400.0
+BLOCKS, DRAWS = 40, 2_000
+"""Blocks of time, and how often as many are drawn anew for an interval."""
 
 
 def rate_interval(count: int, days: float) -> tuple[float, float]:
@@ -116,6 +118,67 @@ def find_threshold(normal: NormalScores, alarm: AlarmConfig, *, window_s: float)
         scored_days=counter.days,
         extrapolated=extrapolated,
     )
+
+
+def share_threshold(
+    normal: NormalScores, alarm: AlarmConfig, *, far: float, window_s: float
+) -> ThresholdSpec:
+    """Find the smallest threshold at which no more than a share of normal windows is anomalous.
+
+    Where the share is less than one window, the threshold is extrapolated as the score promises: a
+    score of ``s`` means a p-value of ``10^-s``. The budget that it stands for is the alarms that
+    normal running raises at it.
+
+    Args:
+        normal: out-of-fold scores of normal running.
+        alarm: delays.
+        far: the share, above 0 and below 1.
+        window_s: time that each window adds to the scored time.
+    """
+    counter = AlarmCounter(normal, alarm, window_s=window_s)
+    ordered = np.sort(counter.scores)[::-1]
+    allowed = far * len(ordered)
+    threshold = (math.floor(float(ordered[int(allowed)]) / FINE) + 1) * FINE
+    if allowed < 1.0:
+        threshold += math.log10(1.0 / allowed)
+    raised = counter(threshold)
+    return ThresholdSpec(
+        score=threshold,
+        false_alarms_per_day=raised / counter.days,
+        expected_per_day=raised / counter.days,
+        interval_per_day=rate_interval(raised, counter.days),
+        scored_days=counter.days,
+        extrapolated=allowed < 1.0,
+    )
+
+
+def share_interval(
+    normal: NormalScores, threshold: float, *, length: int
+) -> tuple[float, tuple[float, float]]:
+    """Share of normal windows that are anomalous, and its 90% interval.
+
+    Neighbouring windows are alike, so blocks of time are drawn anew, not windows. Where no window
+    is anomalous, the upper limit is that of as many independent looks as whole windows fit in.
+
+    Args:
+        normal: out-of-fold scores of normal running.
+        threshold: a window of this score or more is anomalous.
+        length: cells in a window.
+
+    Reference:
+        H. R. Künsch: The jackknife and the bootstrap for general stationary observations, 1989,
+        https://doi.org/10.1214/aos/1176347265
+    """
+    anomalous = normal.score[normal.scored].astype(np.float64) >= threshold
+    share = float(anomalous.mean())
+    looks = max(1.0, len(anomalous) / length)
+    if not anomalous.any():
+        return share, (0.0, 1.0 - 0.05 ** (1.0 / looks))
+    blocks = np.array_split(anomalous, min(BLOCKS, max(2, int(looks))))
+    rates = np.array([block.mean() for block in blocks])
+    draws = np.random.default_rng(0).choice(rates, size=(DRAWS, len(rates))).mean(axis=1)
+    low, high = np.quantile(draws, [0.05, 0.95])
+    return share, (float(low), float(high))
 
 
 def _extrapolate(counter: AlarmCounter, allowed: float) -> float:

@@ -24,6 +24,10 @@ ARRIVAL_NAME = re.compile(
 CLOCKS_LOOKED_AT = 5
 
 
+class NoTimeColumnError(InspectionError):
+    """No column can be read as times; the message lists those that there are."""
+
+
 def find_time_column(
     pieces: Sequence[Piece], *, named: str | None = None
 ) -> tuple[str, TimeForm, list[Remark]]:
@@ -39,8 +43,9 @@ def find_time_column(
         Name of the column, how its times are written, and what is not sure about it.
 
     Raises:
-        InspectionError: no column can be read as times, the date and the time of day are in two
-            columns, or a file lacks the column.
+        NoTimeColumnError: no column can be read as times.
+        InspectionError: the column that was named cannot be, the date and the time of day are in
+            two columns, or a file lacks the column.
 
     Example:
         >>> rows = pl.DataFrame({"Datum": ["01.02.2026 08:00"], "Druck": ["1.5"]})
@@ -61,7 +66,8 @@ def find_time_column(
         if form is not None and (name == named or _likelihood(name, form, columns) > 0)
     }
     if not forms:
-        raise InspectionError(_no_time(pieces, named, columns))
+        kind = NoTimeColumnError if named is None else InspectionError
+        raise kind(_no_time(pieces, named, columns))
     best = max(forms, key=lambda name: _likelihood(name, forms[name], columns))
     _check_everywhere(pieces, best)
     _check_clock(pieces, best, forms[best])

@@ -81,8 +81,17 @@ def test_no_window_comes_twice_in_an_epoch_and_epochs_differ() -> None:
     assert not torch.equal(drawn, torch.cat(second).flatten(1))
 
 
-def test_few_windows_are_one_batch() -> None:
-    assert len(ShuffledBatches(training_windows(count=10), TINY, seed=0)) == 1
+def test_few_windows_come_again_until_the_epoch_is_full() -> None:
+    batches = ShuffledBatches(training_windows(count=70), TINY, seed=0)
+    drawn = [values for values, _ in batches]
+    assert [len(values) for values in drawn] == [32, 32, 32, 32]
+    assert len(torch.unique(torch.cat(drawn[:2]).flatten(1), dim=0)) == 64
+    assert len(torch.unique(torch.cat(drawn[2:]).flatten(1), dim=0)) == 64
+
+
+def test_windows_fewer_than_a_batch_are_one() -> None:
+    batches = ShuffledBatches(training_windows(count=10), TINY, seed=0)
+    assert [len(values) for values, _ in batches] == [10, 10, 10, 10]
 
 
 # --- augmentation --------------------------------------------------------------------------------

@@ -1,0 +1,157 @@
+"""What came of a trial: all that its summary and its page say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
+
+import polars as pl
+
+from faultwatch_edge.bundle import Bundle
+from features.findings import QualityReport
+from features.labels import Interval
+from models.crossfit import NormalScores
+from pipelines.config import AssetConfig
+from pipelines.replay import microseconds_of
+from pipelines.watch import Watched
+
+DAY_S = 86_400.0
+FAULTS = ("fault", "true_fault")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one detector made of the rows."""
+
+    rows_scored: int
+    anomalous_share: float | None
+    """Of the scored rows outside labelled faults and maintenance; None = there are none."""
+    alarms: int
+    """Alarms raised outside labelled faults and maintenance."""
+    days: float
+    """Scored days in which they were."""
+    faulty_share: float | None
+    """Anomalous share of the scored rows within labelled faults; None = there are none."""
+    faults: int
+    """Labelled faults within the rows."""
+    found: int
+    """Those during which an alarm was raised."""
+    median_delay_s: float | None
+    """From the start of those that were found to the alarm."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A detector and its rivals, tried on rows that nothing was learned from."""
+
+    asset: AssetConfig
+    columns: Mapping[str, str]
+    """Column of each channel in the files."""
+    learned_from: str
+    tried_on: str
+    """What the two are, for people."""
+    samples: pl.DataFrame
+    """Normal running that was learned from."""
+    bundles: Mapping[str, Bundle]
+    """By reconstructor: the detector that is reported on, then its rivals."""
+    normal: NormalScores | None
+    """Its cross-fitted scores of normal running; None = only what the bundle says of them."""
+    far: float | None
+    """Share of normal rows that may be anomalous; None = the alarm budget."""
+    watched: Mapping[str, Watched]
+    figures: Mapping[str, Figures]
+    intervals: tuple[Interval, ...]
+    rows: int
+    """Rows of what it was tried on."""
+    since_row: int
+    """Rows before it only taught."""
+    has_times: bool
+    is_in_order: bool
+    """Whether the rows are in order of time."""
+    quality: tuple[QualityReport, QualityReport]
+    """Of what was learned from, and of what it was tried on."""
+    seconds_to_fit: float | None
+    """None = it was fitted before."""
+    runtime_windows_per_second: float
+    """Of ONNX Runtime alone, on the same graph."""
+    warnings: tuple[str, ...]
+
+    @property
+    def chosen(self) -> str:
+        """The detector that is reported on."""
+        return next(iter(self.bundles))
+
+    @property
+    def hop_s(self) -> float:
+        """Scored time that each window stands for."""
+        return self.asset.window.hop * self.asset.window.sample_period_s
+
+
+def count_figures(
+    watched: Watched, intervals: Sequence[Interval], *, hop_s: float, since_row: int
+) -> Figures:
+    """Count what a detector made of the rows.
+
+    Args:
+        watched: its life.
+        intervals: labels; a row or an alarm belongs to one if ``start < t <= end``.
+        hop_s: scored time that each window stands for.
+        since_row: rows before it do not count.
+    """
+    upset = [one for one in intervals if one.kind != "nuisance"]
+    faults = [one for one in intervals if one.kind in FAULTS]
+    rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= since_row)
+    scored = rows.filter(pl.col("score").is_not_null())
+    normal, faulty = scored.filter(~_within(upset)), scored.filter(_within(faults))
+    counts = pl.collect_all(
+        [
+            scored.select(pl.len()),
+            *(part.select(pl.len(), pl.col("anomalous").sum()) for part in (normal, faulty)),
+            rows.select(start=pl.col("time").min(), end=pl.col("time").max()),
+        ]
+    )
+    every = counts[0].item()
+    (normal_rows, false_rows), (faulty_rows, true_rows) = counts[1].row(0), counts[2].row(0)
+    raised = [record.raised_us for record in watched.scorer.alarms]
+    there = [fault for fault in faults if _overlaps(fault, *counts[3].row(0))]
+    delays = [found for fault in there if (found := _delay_s(fault, raised)) is not None]
+    return Figures(
+        rows_scored=every,
+        anomalous_share=false_rows / normal_rows if normal_rows else None,
+        alarms=sum(not any(_holds(one, at_us) for one in upset) for at_us in raised),
+        days=watched.scorer.windows * hop_s / DAY_S * (normal_rows / every if every else 0.0),
+        faulty_share=true_rows / faulty_rows if faulty_rows else None,
+        faults=len(there),
+        found=len(delays),
+        median_delay_s=median(delays) if delays else None,
+    )
+
+
+def interval_at(intervals: Sequence[Interval], at_us: int) -> Interval | None:
+    """The first labelled interval that an instant belongs to."""
+    return next((one for one in intervals if _holds(one, at_us)), None)
+
+
+def as_time(us: int) -> datetime:
+    """Microseconds since the epoch as a time."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
+def _within(intervals: Sequence[Interval]) -> pl.Expr:
+    within = pl.lit(value=False)
+    for one in intervals:
+        within |= (pl.col("time") > one.start) & (pl.col("time") <= one.end)
+    return within.fill_null(value=False)
+
+
+def _holds(interval: Interval, at_us: int) -> bool:
+    return microseconds_of(interval.start) < at_us <= microseconds_of(interval.end)
+
+
+def _overlaps(interval: Interval, start: datetime | None, end: datetime | None) -> bool:
+    return start is not None and end is not None and interval.start < end and start <= interval.end
+
+
+def _delay_s(fault: Interval, raised_us: Sequence[int]) -> float | None:
+    during = [at_us for at_us in raised_us if _holds(fault, at_us)]
+    return (min(during) - microseconds_of(fault.start)) / 1e6 if during else None
