@@ -259,7 +259,6 @@ class Trial:
             (tested.note(rows, names) for rows in slices),
             pair.columns,
             folder=folder,
-            since_row=self._since_row,
             advance=self._told.advance,
         )
         return watched, tested

@@ -94,12 +94,32 @@ def make_candidate(
     recipe = Recipe(asset.channel, asset.window, asset.regime, model)
     fitted = fit_detector(normal, recipe, logger=logger, say=say)
     hop_s = asset.window.sample_period_s * asset.window.hop
-    if far is None:
-        threshold = find_threshold(fitted.normal, asset.alarm, window_s=hop_s)
-    else:
-        threshold = share_threshold(fitted.normal, asset.alarm, far=far, window_s=hop_s)
+    threshold = (
+        find_threshold(fitted.normal, asset.alarm, window_s=hop_s)
+        if far is None
+        else share_threshold(fitted.normal, asset.alarm, far=far, window_s=hop_s)
+    )
     say(f"exporting {reconstructor}")
-    manifest = Manifest(
+    path = export_bundle(
+        fitted.detector,
+        _manifest(asset, reconstructor, fitted, threshold, origin, private_key),
+        _newest_cells(*([normal] if recent is None else [recent, normal])),
+        folder,
+        private_key=private_key,
+    )
+    bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
+    return Candidate(bundle, path, fitted, threshold)
+
+
+def _manifest(
+    asset: AssetConfig,
+    reconstructor: ReconstructorName,
+    fitted: FittedDetector,
+    threshold: ThresholdSpec,
+    origin: Origin,
+    private_key: Ed25519PrivateKey,
+) -> Manifest:
+    return Manifest(
         contract=CONTRACT_VERSION,
         asset_id=asset.asset.id,
         asset_name=asset.asset.name,
@@ -117,15 +137,6 @@ def make_candidate(
         git_revision=git_revision(),
         key_id=key_id(private_key.public_key()),
     )
-    path = export_bundle(
-        fitted.detector,
-        manifest,
-        _newest_cells(*([normal] if recent is None else [recent, normal])),
-        folder,
-        private_key=private_key,
-    )
-    bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
-    return Candidate(bundle, path, fitted, threshold)
 
 
 def _channel_spec(channel: Channel) -> ChannelSpec:

@@ -2,17 +2,16 @@
 
 import argparse
 import getpass
-import json
 import logging
 import math
 import os
 import sys
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
+from pipelines import verbs
 from pipelines.config import load_asset
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import load_settings
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -103,53 +102,55 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="faultwatch", description=import_module("pipelines").__doc__
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    commands = parser.add_subparsers(required=True, metavar="VERB")
 
-    demo = verbs.add_parser("demo", help="the whole chain on the bundled plant, offline")
+    demo = commands.add_parser("demo", help="the whole chain on the bundled plant, offline")
     demo.add_argument("--data", type=Path, help="another folder of the demo plant's data")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=verbs.do_demo)
 
-    init = verbs.add_parser("init", help="write an asset file for files or a query")
+    init = commands.add_parser("init", help="write an asset file for files or a query")
     init.add_argument("data", metavar="DATA", nargs="*", help="files, folders or quoted globs")
     init.add_argument("--sql", metavar="QUERY", help="instead: a query of FAULTWATCH_DATABASE")
     init.add_argument("--time", metavar="COL", help="time column; default: found")
     init.add_argument("--id", metavar="ID", help="name of the asset; default: from the data")
     init.add_argument("--out", metavar="FILE", type=Path, help="asset file; default: ID.toml")
-    init.set_defaults(run=_init)
+    init.set_defaults(run=verbs.do_init)
 
-    _add_backtest(verbs)
+    _add_backtest(commands)
     for name, run, words in (
-        ("ingest", _ingest, "read what is new in an asset's files or database"),
-        ("quarantine", _quarantine, "rows that could not be used, and values that lost"),
-        ("train", _train, "train a challenger and register it"),
-        ("evaluate", _evaluate, "replay a registered bundle over the held-out history"),
-        ("promote", _promote, "make a registered bundle the champion"),
-        ("roll-back", _roll_back, "make the previous champion the champion again"),
-        ("release", _release, "write the champion's bundle for devices"),
-        ("label", _label, "say what a stretch of time was"),
-        ("labels", _labels, "list what people said"),
-        ("quality", _quality, "what to know of an asset's samples before trusting them"),
+        ("ingest", verbs.do_ingest, "read what is new in an asset's files or database"),
+        ("quarantine", verbs.do_quarantine, "rows that could not be used, and values that lost"),
+        ("train", verbs.do_train, "train a challenger and register it"),
+        ("evaluate", verbs.do_evaluate, "replay a registered bundle over the held-out history"),
+        ("promote", verbs.do_promote, "make a registered bundle the champion"),
+        ("roll-back", verbs.do_roll_back, "make the previous champion the champion again"),
+        ("release", verbs.do_release, "write the champion's bundle for devices"),
+        ("label", verbs.do_label, "say what a stretch of time was"),
+        ("labels", verbs.do_labels, "list what people said"),
+        ("quality", verbs.do_quality, "what to know of an asset's samples before trusting them"),
     ):
-        verb = verbs.add_parser(name, help=words)
+        verb = commands.add_parser(name, help=words)
         verb.add_argument("asset", metavar="ASSET", help="asset file, or id of a shipped asset")
         verb.set_defaults(run=run)
         _add_options(verb, name)
 
-    up = verbs.add_parser("up", help="MLflow, Prefect server, worker and schedules on localhost")
+    up = commands.add_parser("up", help="MLflow, Prefect server, worker and schedules on localhost")
     up.add_argument("assets", metavar="ASSET", nargs="+", help="asset files, or shipped ids")
     up.add_argument(
         "--cron", help="schedule of the trainings; default: each asset's [retrain] cron"
     )
-    up.set_defaults(run=_up)
+    up.set_defaults(run=verbs.do_up)
 
-    keys = verbs.add_parser("keys", help="make the key pair that signs bundles")
+    keys = commands.add_parser("keys", help="make the key pair that signs bundles")
     keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
-    keys.set_defaults(run=_keys)
+    keys.set_defaults(run=verbs.do_keys)
     return parser
 
 
-def _add_backtest(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verb = verbs.add_parser("backtest", help="learn from one file, score another; no configuration")
+def _add_backtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = commands.add_parser(
+        "backtest", help="learn from one file, score another; no configuration"
+    )
     verb.add_argument("train", metavar="TRAIN", type=Path, nargs="?", help="normal running")
     verb.add_argument("test", metavar="TEST", type=Path, nargs="?", help="what is scored")
     verb.add_argument(
@@ -178,7 +179,7 @@ def _add_backtest(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--reconstructor", default="vae", choices=("vae", "window_pca", "pca"), help="default: vae"
     )
     verb.add_argument("--labels", type=Path, metavar="CSV", help="intervals to judge by")
-    verb.set_defaults(run=_backtest)
+    verb.set_defaults(run=verbs.do_backtest)
 
 
 def _count(text: str) -> int:
@@ -235,179 +236,6 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
     if name == "release":
         verb.add_argument("--version", default="champion", help="version or alias")
         verb.add_argument("--out", type=Path, default=Path("release"), help="folder for the bundle")
-
-
-def _demo(options: argparse.Namespace) -> None:
-    from pipelines.demo import run_demo
-
-    run_demo(Settings(), data=options.data, at=datetime.now(UTC))
-
-
-def _init(options: argparse.Namespace) -> None:
-    from pipelines.init import init_asset
-
-    made = init_asset(
-        options.data,
-        sql=options.sql,
-        time=options.time,
-        out=options.out,
-        asset_id=options.id,
-        settings=load_settings(),
-    )
-    print(made.summary)
-
-
-def _backtest(options: argparse.Namespace) -> None:
-    from pipelines.backtest import run_backtest, told_in_brief
-    from pipelines.pairs import print_pairs, read_pairs, run_pairs
-    from pipelines.progress import shown_progress
-    from pipelines.trial_files import BacktestError
-    from pipelines.two_files import TrialOptions
-
-    wanted = TrialOptions(
-        train_rows=options.train_rows,
-        time=options.time,
-        sample_period_s=options.sample_period_s,
-        exclude=tuple(options.exclude),
-        reconstructor=options.reconstructor,
-        far=options.far,
-    )
-    at = datetime.now(UTC)
-    if options.pairs is not None and options.train is None:
-        series = read_pairs(options.pairs)
-        with shown_progress() as told:
-            table = run_pairs(series, options.out, wanted, labels=options.labels, at=at, told=told)
-        print_pairs(table)
-        return
-    if options.test is None or options.pairs is not None:
-        raise BacktestError("name the files TRAIN and TEST, or many of them with --pairs, not both")
-    with shown_progress() as told:
-        summary = run_backtest(
-            options.train,
-            options.test,
-            options.out,
-            wanted,
-            labels=options.labels,
-            at=at,
-            told=told,
-        )
-    print(told_in_brief(summary, options.out))
-
-
-def _ingest(options: argparse.Namespace) -> None:
-    from pipelines.ingest import ingest
-
-    counts = ingest(options.asset, options.accept, options.anew)
-    print(", ".join(f"{n} {name}" for name, n in counts.items() if n or name != "unlisted"))
-
-
-def _quarantine(options: argparse.Namespace) -> None:
-    from pipelines.historian import Historian
-    from pipelines.quarantine import print_quarantine
-
-    asset = load_asset(options.asset)
-    historian = Historian(Settings().historian_address, asset.asset.id, asset.channel)
-    rows = historian.read_quarantine()
-    if options.json:
-        print(rows.write_json())
-    else:
-        print_quarantine(rows)
-
-
-def _train(options: argparse.Namespace) -> None:
-    from pipelines.train import train
-
-    trained = train(options.asset)
-    print(trained["note"])
-    print(
-        f"\nVersion {trained['version']} is the challenger. Review it:\n"
-        f"  mlflow ui --backend-store-uri {Settings().tracking_address}\n"
-        f'Promote it:\n  faultwatch promote {options.asset} --reason "..."'
-    )
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from pipelines.evaluate import evaluate
-
-    print(evaluate(options.asset, options.version))
-
-
-def _promote(options: argparse.Namespace) -> None:
-    from pipelines.promote import promote
-
-    made = promote(options.asset, options.version, options.by, options.reason, datetime.now(UTC))
-    print(f"Version {made.version} is the champion.")
-
-
-def _roll_back(options: argparse.Namespace) -> None:
-    from pipelines.promote import roll_back
-
-    made = roll_back(options.asset, options.by, options.reason, datetime.now(UTC))
-    print(f"Version {made.version} is the champion again.")
-
-
-def _release(options: argparse.Namespace) -> None:
-    from pipelines.release import release
-
-    path = Path(release(options.asset, str(options.out), options.version))
-    print(
-        f"{path}\nOn the device:\n  faultwatch-edge run {path.name} --source - --key faultwatch.pub"
-    )
-
-
-def _label(options: argparse.Namespace) -> None:
-    from features.labels import read_instant
-    from pipelines.labelling import label_interval
-
-    new = label_interval(
-        load_asset(options.asset),
-        Settings(),
-        read_instant(options.start, "FROM"),
-        read_instant(options.end, "TO"),
-        options.verdict,
-        by=options.by,
-        note=options.note,
-        at=datetime.now(UTC),
-    )
-    print("Kept; the next training heeds it." if new else "That is known already.")
-
-
-def _labels(options: argparse.Namespace) -> None:
-    from pipelines.labelling import label_rows, print_labels, read_labels
-
-    labels = read_labels(load_asset(options.asset), Settings())
-    if options.json:
-        print(json.dumps(label_rows(labels), indent=2, ensure_ascii=False))
-    else:
-        print_labels(labels)
-
-
-def _quality(options: argparse.Namespace) -> None:
-    from features.findings import QualityReport
-    from features.labels import read_instant
-    from pipelines.quality import print_quality, quality
-
-    start = read_instant(options.start, "--from") if options.start else None
-    end = read_instant(options.end, "--to") if options.end else None
-    found = quality(options.asset, start, end)
-    if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print_quality(load_asset(options.asset).asset.id, QualityReport.from_dict(found))
-
-
-def _up(options: argparse.Namespace) -> None:
-    from pipelines.up import run_services
-
-    run_services(Settings(), options.assets, cron=options.cron)
-
-
-def _keys(options: argparse.Namespace) -> None:
-    from faultwatch_edge.keys import make_key_pair
-
-    private, public = make_key_pair(options.out or Settings().signing_key_file.parent)
-    print(f"{private}  private: signs bundles; stays with whoever releases")
-    print(f"{public}  public: goes to the devices")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from features.labels import Interval
 from models.crossfit import NormalScores
 from pipelines.config import AssetConfig
 from pipelines.replay import microseconds_of
+from pipelines.scoring import AlarmRecord
 from pipelines.watch import Watched
 
 DAY_S = 86_400.0
@@ -82,6 +83,13 @@ class Outcome:
         return next(iter(self.bundles))
 
     @property
+    def alarms(self) -> list[AlarmRecord]:
+        """Its alarms, without those of rows that only taught."""
+        watched = self.watched[self.chosen]
+        rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= self.since_row)
+        return alarms_since(watched, rows.select(pl.col("time").min()).collect().item())
+
+    @property
     def hop_s(self) -> float:
         """Scored time that each window stands for."""
         return self.asset.window.hop * self.asset.window.sample_period_s
@@ -101,30 +109,40 @@ def count_figures(
     upset = [one for one in intervals if one.kind != "nuisance"]
     faults = [one for one in intervals if one.kind in FAULTS]
     rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= since_row)
-    scored = rows.filter(pl.col("score").is_not_null())
+    is_scored = pl.col("score").is_not_null()
+    scored = rows.filter(is_scored)
     normal, faulty = scored.filter(~_within(upset)), scored.filter(_within(faults))
     counts = pl.collect_all(
         [
             scored.select(pl.len()),
             *(part.select(pl.len(), pl.col("anomalous").sum()) for part in (normal, faulty)),
             rows.select(start=pl.col("time").min(), end=pl.col("time").max()),
+            pl.scan_parquet(watched.parts).select(is_scored.sum()),
         ]
     )
-    every = counts[0].item()
+    every, with_those_that_taught = counts[0].item(), counts[4].item()
+    start, end = counts[3].row(0)
     (normal_rows, false_rows), (faulty_rows, true_rows) = counts[1].row(0), counts[2].row(0)
-    raised = [record.raised_us for record in watched.scorer.alarms]
-    there = [fault for fault in faults if _overlaps(fault, *counts[3].row(0))]
+    raised = [record.raised_us for record in alarms_since(watched, start)]
+    there = [fault for fault in faults if _overlaps(fault, start, end)]
     delays = [found for fault in there if (found := _delay_s(fault, raised)) is not None]
     return Figures(
         rows_scored=every,
         anomalous_share=false_rows / normal_rows if normal_rows else None,
         alarms=sum(not any(_holds(one, at_us) for one in upset) for at_us in raised),
-        days=watched.scorer.windows * hop_s / DAY_S * (normal_rows / every if every else 0.0),
+        days=watched.scorer.windows * hop_s / DAY_S * normal_rows / max(with_those_that_taught, 1),
         faulty_share=true_rows / faulty_rows if faulty_rows else None,
         faults=len(there),
         found=len(delays),
         median_delay_s=median(delays) if delays else None,
     )
+
+
+def alarms_since(watched: Watched, start: datetime | None) -> list[AlarmRecord]:
+    """Alarms that were raised from a time on; None = there is no row of that time."""
+    if start is None:
+        return []
+    return [one for one in watched.scorer.alarms if one.raised_us >= microseconds_of(start)]
 
 
 def interval_at(intervals: Sequence[Interval], at_us: int) -> Interval | None:

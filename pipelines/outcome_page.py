@@ -31,14 +31,14 @@ def make_page(outcome: Outcome) -> Page:
     """Put an outcome into the words and numbers of a page."""
     x, scores = _timelines(outcome)
     lines = [_detector(outcome, name, score) for name, score in scores.items()]
-    alarms = outcome.watched[outcome.chosen].scorer.alarms[:MOST_ALARMS]
+    alarms = outcome.alarms[:MOST_ALARMS]
     files = (f"learned from: {outcome.learned_from}", f"tried on: {outcome.tried_on}")
     return Page(
         title=f"{outcome.tried_on}, as seen by a detector that learned from {outcome.learned_from}",
         verdict=" ".join(_verdict(outcome)),
         facts=tuple(_facts(outcome)),
         promise=_promise(outcome),
-        warnings=outcome.warnings,
+        warnings=(*outcome.warnings, *_too_many(outcome)),
         channels=tuple(_channel(outcome, channel) for channel in outcome.asset.channel),
         quality=tuple(
             (name, report.remarks) for name, report in zip(files, outcome.quality, strict=True)
@@ -52,6 +52,12 @@ def make_page(outcome: Outcome) -> Page:
             for one in outcome.intervals
         ),
     )
+
+
+def _too_many(outcome: Outcome) -> Iterator[str]:
+    count = len(outcome.alarms)
+    if count > MOST_ALARMS:
+        yield f"{count} alarms were raised; the first {MOST_ALARMS} are listed"
 
 
 def _timelines(outcome: Outcome) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:

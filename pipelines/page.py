@@ -62,7 +62,7 @@ class DetectorLine:
     alarms: int
     """Alarms raised; outside labelled faults where there are labels."""
     anomalous_share: float
-    """Share of the scored rows at or above the threshold; outside labelled faults."""
+    """Share of the scored rows at or above the threshold, outside labelled faults; NaN = none."""
     days: float
     """Scored days that both rest on; 0 = the rows have no times."""
     found: int | None
@@ -164,7 +164,7 @@ def _filters(has_times: bool) -> dict[str, Callable[..., str]]:  # noqa: FBT001 
         "moment": partial(moment, has_times=has_times),
         "duration": partial(duration, has_times=has_times),
         "rate": _rate,
-        "share": in_share,
+        "share": _share,
         "number": partial(with_unit, unit=""),
         "brief": brief,
     }
@@ -213,12 +213,13 @@ def _as_json(payload: Mapping[str, object]) -> str:
 
 
 def _payload(page: Page) -> dict[str, object]:
-    """What the charts are drawn from."""
+    """What the charts are drawn from; x in order, as the chart library wants it."""
+    order = np.argsort(page.x, kind="stable")
     return {
         "hasTimes": page.has_times,
-        "x": _listed(page.x, 13),
+        "x": _listed(page.x[order], 13),
         "detectors": [
-            {"name": detector.name, "times": _listed(_times_threshold(detector), 4)}
+            {"name": detector.name, "times": _listed(_times_threshold(detector)[order], 4)}
             for detector in page.detectors
         ],
         "alarms": [_drawn_alarm(page, place) for place in range(len(page.alarms))],
@@ -255,8 +256,8 @@ def _drawn_alarm(page: Page, place: int) -> dict[str, object]:
         "traces": [
             {
                 "name": f"{trace.channel}, {trace.unit}" if trace.unit else trace.channel,
-                "share": trace.share,
-                "shareSays": in_share(trace.share),
+                "share": float(np.nan_to_num(trace.share)),
+                "shareSays": _share(trace.share),
                 "x": _listed(trace.x, 13),
                 "observed": _listed(trace.observed, 6),
                 "expected": _listed(trace.expected, 6),
@@ -295,11 +296,11 @@ def _figures(page: Page) -> list[tuple[str, str, str]]:
         found = ("Labelled faults found", f"{first.found} of {faults}", _delay_remark(page))
     span = page.x[-1] - page.x[0] if len(page.x) else 0.0
     length = in_time(86_400 * first.days) if first.days else duration(span, has_times=False)
-    share, scored = in_share(first.anomalous_share), bool(np.isfinite(first.score).any())
+    scored = bool(np.isfinite(first.score).any())
     return [
-        ("Alarms", f"{len(page.alarms):,}", _rate_remark(page)),
+        ("Alarms", f"{max(len(page.alarms), first.alarms):,}", _rate_remark(page)),
         found,
-        ("Rows above the threshold", share if scored else NONE, f"of those scored{outside}"),
+        ("Rows above the threshold", _share(first.anomalous_share), f"of those scored{outside}"),
         ("Scored", length if scored else "nothing", _from_to(page)),
     ]
 
@@ -314,6 +315,10 @@ def _rate_remark(page: Page) -> str:
 def _rate(line: DetectorLine) -> str:
     """Alarms a day."""
     return brief(line.alarms / line.days) if line.days else NONE
+
+
+def _share(share: float) -> str:
+    return in_share(share) if isfinite(share) else NONE
 
 
 def _delay_remark(page: Page) -> str:
@@ -350,7 +355,7 @@ def _comparison(page: Page) -> tuple[bool, str]:
         return False, "No rival was tried."
     if first.found is None:
         return False, (
-            "Nothing is labelled, so nobody knows which of these alarms are right: more alarms "
+            "No fault is labelled, so nobody knows which of these alarms are right: more alarms "
             "may be more faults found or more false alarms."
         )
     better = [rival for rival in rivals if _dominates(rival, first)]
@@ -360,19 +365,17 @@ def _comparison(page: Page) -> tuple[bool, str]:
         )
     if all(_dominates(first, rival) for rival in rivals):
         return False, f"{first.name} did better than every rival."
+    others = [rival for rival in rivals if not _dominates(first, rival)]
     return True, (
-        f"{first.name} was not better in everything. "
-        f"{' '.join(_beside(first, rival) for rival in rivals if not _dominates(first, rival))}"
+        f"{first.name} did not do better than {' and '.join(rival.name for rival in others)}. "
+        f"{' '.join(_beside(first, rival) for rival in others)}"
     )
 
 
 def _dominates(one: DetectorLine, other: DetectorLine) -> bool:
-    """No worse by faults found and alarms outside them, and better by one; else quicker."""
+    """No worse by faults found and by alarms outside them, and better by one of them."""
     ours, theirs = (one.found or 0, -one.alarms), (other.found or 0, -other.alarms)
-    if ours != theirs:
-        return all(mine >= yours for mine, yours in zip(ours, theirs, strict=True))
-    delays = one.median_delay_s, other.median_delay_s
-    return delays[0] is not None and delays[1] is not None and delays[0] < delays[1]
+    return ours != theirs and all(mine >= yours for mine, yours in zip(ours, theirs, strict=True))
 
 
 def _beside(first: DetectorLine, rival: DetectorLine) -> str:

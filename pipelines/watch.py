@@ -44,7 +44,6 @@ class Watch:
         bundles: of one asset, by name.
         columns: column of each channel in the file.
         folder: where the scores are written.
-        since_row: rows before it do not count, and only the last of them are seen.
     """
 
     def __init__(
@@ -54,11 +53,9 @@ class Watch:
         columns: Mapping[str, str],
         *,
         folder: Path,
-        since_row: int = 0,
     ) -> None:
         window = asset.window
         self._names = channel_names(asset.channel)
-        self._since_row = max(0, since_row - window.length + 1)
         self._grid = GridSlices(asset.channel, window)
         self._windows = WindowSlices(asset.channel, window)
         self._scorers = {name: BundleScorer(bundle) for name, bundle in bundles.items()}
@@ -79,8 +76,7 @@ class Watch:
         Args:
             frame: ``row``, ``time``, ``at_us`` and the channels.
         """
-        seen = frame.filter(pl.col("row") >= self._since_row)
-        samples = seen.select("time", *self._names).filter(pl.col("time").is_not_null())
+        samples = frame.select("time", *self._names).filter(pl.col("time").is_not_null())
         windows = self._windows.add(self._grid.add(in_order(samples)))
         closed_us = NEVER if self._grid.closed_us is None else self._grid.closed_us
         self._score(windows, frame.select(list(ROW_SCHEMA)), closed_us)
@@ -118,7 +114,6 @@ def watch(
     columns: Mapping[str, str],
     *,
     folder: Path,
-    since_row: int = 0,
     advance: Advance = lambda *_: None,
 ) -> dict[str, Watched]:
     """Let bundles live through rows that come in slices, in order of time.
@@ -129,10 +124,9 @@ def watch(
         slices: frames of ``row``, ``time``, ``at_us`` and the channels.
         columns: column of each channel in the file.
         folder: where the scores are written.
-        since_row: rows before it do not count, and only the last of them are seen.
         advance: is told how many rows and windows are done.
     """
-    watching = Watch(bundles, asset, columns, folder=folder, since_row=since_row)
+    watching = Watch(bundles, asset, columns, folder=folder)
     began = time.perf_counter()
     for frame in slices:
         advance(frame.height, watching.add(frame))

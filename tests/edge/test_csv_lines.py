@@ -52,6 +52,12 @@ def test_columns_are_found_by_name_or_tag_in_any_order() -> None:
     assert values(rows) == [[1.5, 2.0]]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_fields_are_parted_as_the_header_parts_them(separator: str) -> None:
+    rows = read(f"FT-101,time,level\n1.5,{NOON},2\n".replace(",", separator))
+    assert values(rows) == [[1.5, 2.0]]
+
+
 def test_name_goes_before_tag() -> None:
     notes: list[str] = []
     rows = read(f"time,FT-101,flow,level\n{NOON},1,2,3\n", notes=notes)

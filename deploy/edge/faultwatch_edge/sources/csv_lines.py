@@ -1,4 +1,7 @@
-"""Wide CSV, line by line: a time column and one column for each channel; a file or a pipe."""
+"""Wide CSV, line by line: a time column and one column for each channel; a file or a pipe.
+
+Fields are parted by commas, or by semicolons or tabs where the header is.
+"""
 
 import csv
 import math
@@ -15,6 +18,7 @@ LONGEST_LINE: Final = 1024 * 1024
 """Bytes; a longer line is refused without being held in memory."""
 _HEAD_OF_LONG_LINE: Final = 4096
 _MOST_LISTED: Final = 10
+_SEPARATORS: Final = (",", ";", "\t")
 _MISSING: Final = frozenset({"", "nan", "null"})
 
 
@@ -138,7 +142,8 @@ class _Layout:
         self, header: Line, channels: Sequence[ChannelSpec], *, time_column: str, is_utc: bool
     ) -> None:
         try:
-            self._names = [name.strip() for name in _fields(header)]
+            self._separator = _separator(header, time_column)
+            self._names = [name.strip() for name in _fields(header, self._separator)]
         except _RowError as error:
             raise SourceError(f"header: {error}, expected names separated by commas") from error
         self._is_utc = is_utc
@@ -170,7 +175,7 @@ class _Layout:
 
     def sample(self, line: Line) -> Sample:
         """Read one row."""
-        fields = _fields(line)
+        fields = _fields(line, self._separator)
         if len(fields) != len(self._names):
             raise _RowError(f"has {len(fields)} fields, expected {len(self._names)} as the header")
         values = [
@@ -203,11 +208,19 @@ class _Layout:
         return to_microseconds(instant)
 
 
-def _fields(line: Line) -> list[str]:
+def _separator(header: Line, time_column: str) -> str:
+    """What parts the time column from the others: a comma, or else a semicolon or a tab."""
+    for separator in _SEPARATORS:
+        if time_column in (name.strip() for name in _fields(header, separator)):
+            return separator
+    return _SEPARATORS[0]
+
+
+def _fields(line: Line, separator: str) -> list[str]:
     if line.fault is not None:
         raise _RowError(line.fault)
     try:
-        return next(csv.reader([line.text], strict=True))
+        return next(csv.reader([line.text], delimiter=separator, strict=True))
     except (csv.Error, StopIteration) as error:
         raise _RowError(f"line is not CSV ({error})") from error
 
