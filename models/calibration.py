@@ -20,6 +20,8 @@ TAIL = 200
 """Largest values that decide the slope of the tail."""
 LEAST_STEP = 1e-6
 """Distance of two knots, at least, as a share of the largest: float32 resolves no less."""
+LEAST_CHANGE = 0.05
+"""A statistic that moves by less in normal running says nothing; then the distance of its knots."""
 UNBOUNDED = 3e38
 NEUTRAL = float(np.log10(np.e))
 """Mean of ``-log10 p`` in normal running, whatever the statistic."""
@@ -30,22 +32,29 @@ class CalibrationError(Exception):
 
 
 class PValueMap(nn.Module):
-    """Monotone map of each statistic to ``-log10`` of its p-value in normal running."""
+    """Monotone map of each statistic to ``-log10`` of its p-value in normal running.
+
+    A statistic that is rounding in normal running says nothing there: its map begins at the mean
+    of all others, not at 0, so that its average stays where it is.
+    """
 
     knots: Tensor
     widths: Tensor
     slopes: Tensor
+    least: Tensor
 
     def __init__(
         self,
         knots: Float[Tensor, "statistic knot"],
         widths: Float[Tensor, "statistic knot"],
         slopes: Float[Tensor, "statistic knot"],
+        least: Float[Tensor, " statistic"],
     ) -> None:
         super().__init__()
         self.register_buffer("knots", knots)
         self.register_buffer("widths", widths)
         self.register_buffer("slopes", slopes)
+        self.register_buffer("least", least)
 
     @override
     def forward(
@@ -54,7 +63,7 @@ class PValueMap(nn.Module):
         """``-log10 p``, at least 0; a sum of rising pieces, so it never falls."""
         beyond = statistics.unsqueeze(2) - self.knots
         risen = torch.minimum(beyond.clamp(min=0.0), self.widths)
-        return (risen * self.slopes).sum(dim=2)
+        return self.least + (risen * self.slopes).sum(dim=2)
 
 
 def fit_p_value_map(statistics: NDArray[np.float64]) -> PValueMap:
@@ -86,18 +95,25 @@ def fit_p_value_map(statistics: NDArray[np.float64]) -> PValueMap:
     knots, widths, slopes = (
         torch.tensor(np.stack(part)).float() for part in zip(*pieces, strict=True)
     )
-    return PValueMap(knots, widths, slopes)
+    least = [NEUTRAL if _says_nothing(np.sort(column)) else 0.0 for column in statistics.T]
+    return PValueMap(knots, widths, slopes, torch.tensor(least))
 
 
 def _pieces(
     ordered: NDArray[np.float64], levels: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     knots = np.quantile(ordered, 1.0 - 10.0**-levels)
-    smallest = LEAST_STEP * max(abs(float(knots[0])), abs(float(knots[-1])), LEAST_STEP)
+    smallest = LEAST_STEP * max(abs(float(knots[0])), abs(float(knots[-1])))
+    if _says_nothing(ordered):
+        smallest = LEAST_CHANGE
     knots = np.maximum.accumulate(knots) + smallest * np.arange(len(knots))
     widths = np.append(np.diff(knots), UNBOUNDED)
     slopes = np.append(LEVEL_STEP / np.diff(knots), _tail_slope(ordered, smallest))
     return knots, widths, slopes
+
+
+def _says_nothing(ordered: NDArray[np.float64]) -> bool:
+    return bool(ordered[-1] - ordered[0] < LEAST_CHANGE)
 
 
 def _tail_slope(ordered: NDArray[np.float64], smallest: float) -> float:

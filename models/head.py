@@ -112,10 +112,15 @@ def fit_energy_head(means: Float[Tensor, "batch scale channel"]) -> EnergyHead:
 
 
 def _precision(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse of the shrunk covariance; shrunk as a correlation, so that no unit dominates."""
-    spread = np.sqrt(np.maximum(np.mean(residuals**2, axis=0), VARIANCE_FLOOR))
+    """Inverse of the shrunk covariance; shrunk as a correlation, so that no unit dominates.
+
+    What a residual lacks to the least variance counts as noise of its own: where a model explains
+    a channel to the last digit, what is left is rounding, and must not be magnified.
+    """
+    variance = np.mean(residuals**2, axis=0)
+    spread = np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
     correlation, _ = ledoit_wolf(residuals / spread, assume_centered=True)
-    ridge = 1e-3 * np.eye(len(spread))
+    ridge = np.diag(1e-3 + (1.0 - variance / spread**2))
     inverse: NDArray[np.float64] = np.linalg.inv(correlation + ridge) / np.outer(spread, spread)
     return inverse
 

@@ -6,6 +6,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 WINDOW_COMPONENTS = 16
+OVERSAMPLED = 8
+"""Directions that are sought besides, so that the leading ones are found well."""
+LEFT_OVER = 4
+"""Values of a window for each component, at least: what explains all of it detects nothing."""
 ROW_VARIANCE = 0.9
 """Share of the variance that the principal components of single rows keep."""
 LEAST_VARIANCE = 1e-6
@@ -74,11 +78,12 @@ def fit_window_pca(windows: Float[Tensor, "batch channel time"], *, seed: int) -
         seed: of the randomised decomposition (Halko, Martinsson, Tropp 2011,
             https://arxiv.org/abs/0909.4061).
     """
-    count = min(WINDOW_COMPONENTS, windows.shape[0] - 1, windows[0].numel())
+    count = min(WINDOW_COMPONENTS, windows.shape[0] - 1, max(1, windows[0].numel() // LEFT_OVER))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _, _, directions = torch.pca_lowrank(windows.flatten(1), q=count, center=False, niter=6)
-    return WindowPca(directions.T.reshape(count, *windows.shape[1:]).contiguous())
+        tried = min(count + OVERSAMPLED, windows.shape[0], windows[0].numel())
+        _, _, directions = torch.pca_lowrank(windows.flatten(1), q=tried, center=False, niter=6)
+    return WindowPca(directions[:, :count].T.reshape(count, *windows.shape[1:]).contiguous())
 
 
 def fit_row_pca(rows: Float[Tensor, "row channel"]) -> RowPca:

@@ -102,7 +102,7 @@ def make_candidate(
     say(f"exporting {reconstructor}")
     path = export_bundle(
         fitted.detector,
-        _manifest(asset, reconstructor, fitted, threshold, origin, private_key),
+        _manifest(asset, fitted, threshold, origin, name=reconstructor, key=private_key),
         _newest_cells(*([normal] if recent is None else [recent, normal])),
         folder,
         private_key=private_key,
@@ -113,11 +113,12 @@ def make_candidate(
 
 def _manifest(
     asset: AssetConfig,
-    reconstructor: ReconstructorName,
     fitted: FittedDetector,
     threshold: ThresholdSpec,
     origin: Origin,
-    private_key: Ed25519PrivateKey,
+    *,
+    name: ReconstructorName,
+    key: Ed25519PrivateKey,
 ) -> Manifest:
     return Manifest(
         contract=CONTRACT_VERSION,
@@ -131,11 +132,11 @@ def _manifest(
         threshold=threshold,
         alarm=AlarmSpec(**asset.alarm.model_dump(exclude={"false_alarms_per_day"})),
         state_size=fitted.detector.state_size,
-        reconstructor=reconstructor,
+        reconstructor=name,
         mlflow_run=origin.mlflow_run,
         historian_version=origin.historian_version,
         git_revision=git_revision(),
-        key_id=key_id(private_key.public_key()),
+        key_id=key_id(key.public_key()),
     )
 
 

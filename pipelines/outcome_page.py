@@ -34,7 +34,7 @@ def make_page(outcome: Outcome) -> Page:
     alarms = outcome.alarms[:MOST_ALARMS]
     files = (f"learned from: {outcome.learned_from}", f"tried on: {outcome.tried_on}")
     return Page(
-        title=f"{outcome.tried_on}, as seen by a detector that learned from {outcome.learned_from}",
+        title=f"{outcome.tried_on}, as seen by a detector that learned from {_teacher(outcome)}",
         verdict=" ".join(_verdict(outcome)),
         facts=tuple(_facts(outcome)),
         promise=_promise(outcome),
@@ -52,6 +52,12 @@ def make_page(outcome: Outcome) -> Page:
             for one in outcome.intervals
         ),
     )
+
+
+def _teacher(outcome: Outcome) -> str:
+    if outcome.since_row:
+        return f"its first {outcome.since_row:,} rows"
+    return outcome.learned_from
 
 
 def _too_many(outcome: Outcome) -> Iterator[str]:

@@ -5,7 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.calibration import CalibrationError, PValueMap, check_unseen, fit_p_value_map
+from models.calibration import (
+    NEUTRAL,
+    CalibrationError,
+    PValueMap,
+    check_unseen,
+    fit_p_value_map,
+)
 
 
 def apply(to_score: PValueMap, values: np.ndarray) -> np.ndarray:
@@ -84,8 +90,15 @@ def test_a_statistic_that_never_moves_scores_finitely(value: float) -> None:
     to_score = fit_p_value_map(np.full((200, 1), value))
     scores = apply(to_score, np.array([value, value + 1.0, 1e12]))
     assert np.isfinite(scores).all()
-    assert scores[0] <= 0.2
+    assert scores[0] == pytest.approx(NEUTRAL, abs=1e-3)
     assert scores[1] > 3.0
+
+
+def test_a_statistic_that_is_rounding_is_one_that_never_moves() -> None:
+    noise = 1e-9 * np.random.default_rng(0).normal(size=(5_000, 1))
+    scores = apply(fit_p_value_map(noise), np.array([-1e-9, 3e-9, 1e-5, 1.0]))
+    np.testing.assert_allclose(scores[:3], NEUTRAL, atol=2e-3)
+    assert scores[3] > 3.0
 
 
 def test_too_few_windows_are_refused_with_their_number() -> None:

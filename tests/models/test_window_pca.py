@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from models.window_pca import WINDOW_COMPONENTS, fit_row_pca, fit_window_pca
+from models.window_pca import LEFT_OVER, WINDOW_COMPONENTS, fit_row_pca, fit_window_pca
+
+COMPONENTS = 24 // LEFT_OVER
 
 
 def low_rank(*, rank: int, noise: float = 0.0, seed: int = 0) -> torch.Tensor:
@@ -19,15 +21,22 @@ def test_windows_of_low_rank_are_reconstructed_whole() -> None:
     model, fresh = fit_window_pca(low_rank(rank=5), seed=0), low_rank(rank=5, seed=1)
     reconstruction, latent = model(fresh, seen(fresh))
     torch.testing.assert_close(reconstruction, fresh, atol=1e-3, rtol=0.0)
-    assert latent.shape == (400, WINDOW_COMPONENTS)
+    assert latent.shape == (400, COMPONENTS)
 
 
 def test_window_pca_is_the_best_projection_of_its_rank() -> None:
     windows = low_rank(rank=24, noise=0.1)
     reconstruction, _ = fit_window_pca(windows, seed=0)(windows, seen(windows))
     singular = torch.linalg.svdvals(windows.flatten(1).double())
-    best = singular[WINDOW_COMPONENTS:].square().sum().item()
+    best = singular[COMPONENTS:].square().sum().item()
     assert (windows - reconstruction).square().sum().item() == pytest.approx(best, rel=1e-2)
+
+
+def test_components_never_explain_all_of_a_window() -> None:
+    one_channel = torch.randn(400, 1, 16, generator=torch.Generator().manual_seed(0))
+    assert len(fit_window_pca(one_channel, seed=0).components) == 4
+    many = torch.randn(400, 20, 16, generator=torch.Generator().manual_seed(0))
+    assert len(fit_window_pca(many, seed=0).components) == WINDOW_COMPONENTS
 
 
 def test_window_pca_projects_once_for_all() -> None:
