@@ -26,11 +26,13 @@ QUIET = {
 
 EXPECTED = {
     "faultwatch_edge.errors": ("EdgeError",),
+    "features.datasets.errors": ("DatasetError",),
     "features.labels": ("LabelError",),
     "features.first_look.pieces": ("InspectionError",),
     "features.schema": ("SchemaError",),
     "models.calibration": ("CalibrationError",),
     "models.export": ("ExportError",),
+    "pipelines.benchmark": ("BenchmarkError",),
     "pipelines.config": ("ConfigError",),
     "pipelines.reading": ("ReadError",),
     "pipelines.trial_files": ("BacktestError",),
@@ -117,6 +119,20 @@ def make_parser() -> argparse.ArgumentParser:
     init.set_defaults(run=verbs.do_init)
 
     _add_backtest(commands)
+
+    benchmark = commands.add_parser(
+        "benchmark", help="a public data set, the VAE beside its rivals"
+    )
+    benchmark.add_argument("name", choices=("tep", "skab"), help="which data set")
+    benchmark.add_argument(
+        "--data", type=Path, metavar="DIR", help="its folder; default of tep: the bundled plant"
+    )
+    benchmark.add_argument(
+        "--seeds", type=_count, default=1, metavar="N", help="repetitions (default: 1)"
+    )
+    benchmark.add_argument("--out", type=Path, metavar="FILE", help="results as JSON")
+    benchmark.set_defaults(run=verbs.do_benchmark)
+
     for name, run, words in (
         ("ingest", verbs.do_ingest, "read what is new in an asset's files or database"),
         ("quarantine", verbs.do_quarantine, "rows that could not be used, and values that lost"),

@@ -288,3 +288,48 @@ def _draw_delays(axes: Axes, lives: Sequence[Life], names: Sequence[str]) -> Non
     axes.set(ylabel="minutes to the alarm", ylim=(3.0, 1.5 * top))
     axes.set_title("From the onset to the alarm (x = no alarm)", loc="left")
     axes.legend(frameon=False, ncols=2, loc="upper right")
+
+
+def draw_bars(
+    names: Sequence[str], figures: Mapping[str, Sequence[float]], *, marked: Sequence[bool]
+) -> Figure:
+    """Figures of several detectors, one panel a figure.
+
+    Args:
+        names: of the detectors.
+        figures: values by the figure's name, in the order of the detectors; NaN = none.
+        marked: the detectors that stand out.
+    """
+    places = np.arange(len(names))
+    colors = [FAULT if is_marked else "#9a9a9a" for is_marked in marked]
+    figure = Figure(figsize=(3.2 * len(figures), 1.2 + 0.3 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(figures), sharey=True, squeeze=False)[0]
+    for axes, (name, values) in zip(panels, figures.items(), strict=True):
+        bars = axes.barh(places, values, color=colors)
+        axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=2, fontsize=7)
+        axes.set(title=name, xlim=(0.0, 1.25 * max(np.nanmax([*values, 0.0]), 0.01)))
+    panels[0].set_yticks(places, names)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def draw_shares(
+    rows: Sequence[str], columns: Sequence[str], shares: NDArray[np.float64], *, title: str
+) -> Figure:
+    """Shares from 0 to 1 as a map of colours.
+
+    Args:
+        rows: their names.
+        columns: their names.
+        shares: (row, column); NaN = none.
+        title: what is shown.
+    """
+    size = (3.0 + 0.3 * len(columns), 1.6 + 0.28 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=7)
+    axes.set_title(title, loc="left")
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure

@@ -72,6 +72,21 @@ def do_backtest(options: argparse.Namespace) -> None:
     print(told_in_brief(summary, options.out))
 
 
+def do_benchmark(options: argparse.Namespace) -> None:
+    """Try the VAE and its rivals on a public data set."""
+    from pipelines.benchmark import run_benchmark
+    from pipelines.trial import try_detector
+
+    run_benchmark(
+        options.name,
+        Settings(),
+        data=options.data,
+        seeds=options.seeds,
+        out=options.out,
+        try_detector=try_detector,
+    )
+
+
 def do_ingest(options: argparse.Namespace) -> None:
     """Read what is new."""
     from pipelines.ingest import ingest
