@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     logging.getLogger("prefect.flow_runs").addFilter(_without_traceback)
     try:
-        _prepare_environment()
+        _prepare_environment(has_flow=options.run is not verbs.do_backtest)
         for asset_file in _asset_files(options):
             load_asset(asset_file)  # a wrong option is answered before any server starts
         options.run(options)
@@ -69,12 +69,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _prepare_environment() -> None:
+def _prepare_environment(*, has_flow: bool) -> None:
     """Set what Prefect and MLflow read when they are first imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     home = load_settings().home.resolve() / "prefect"
-    Path(os.environ.setdefault("PREFECT_HOME", str(home))).mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.setdefault("PREFECT_HOME", str(home)))
+    if has_flow:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _asset_files(options: argparse.Namespace) -> list[str]:
@@ -119,20 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     init.set_defaults(run=verbs.do_init)
 
     _add_backtest(commands)
-
-    benchmark = commands.add_parser(
-        "benchmark", help="a public data set, the VAE beside its rivals"
-    )
-    benchmark.add_argument("name", choices=("tep", "skab"), help="which data set")
-    benchmark.add_argument(
-        "--data", type=Path, metavar="DIR", help="its folder; default of tep: the bundled plant"
-    )
-    benchmark.add_argument(
-        "--seeds", type=_count, default=1, metavar="N", help="repetitions (default: 1)"
-    )
-    benchmark.add_argument("--out", type=Path, metavar="FILE", help="results as JSON")
-    benchmark.set_defaults(run=verbs.do_benchmark)
-
+    _add_benchmark(commands)
     for name, run, words in (
         ("ingest", verbs.do_ingest, "read what is new in an asset's files or database"),
         ("quarantine", verbs.do_quarantine, "rows that could not be used, and values that lost"),
@@ -196,6 +185,21 @@ def _add_backtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     verb.add_argument("--labels", type=Path, metavar="CSV", help="intervals to judge by")
     verb.set_defaults(run=verbs.do_backtest)
+
+
+def _add_benchmark(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    benchmark = commands.add_parser(
+        "benchmark", help="a public data set, the VAE beside its rivals"
+    )
+    benchmark.add_argument("name", choices=("tep", "skab"), help="which data set")
+    benchmark.add_argument(
+        "--data", type=Path, metavar="DIR", help="its folder; default of tep: the bundled plant"
+    )
+    benchmark.add_argument(
+        "--seeds", type=_count, default=1, metavar="N", help="repetitions (default: 1)"
+    )
+    benchmark.add_argument("--out", type=Path, metavar="FILE", help="results as JSON")
+    benchmark.set_defaults(run=verbs.do_benchmark)
 
 
 def _count(text: str) -> int:

@@ -191,6 +191,7 @@ def describe_source(file: TrialFile, time: str, pieces: Sequence[Piece]) -> Sour
         "time_format": form.time_format,
         "time_zone": None if form.zoned else "UTC",
         "decimal": file.decimal,
+        "separator": ";",  # of text; it must not be the decimal mark
         "partial": True,
     }
     if file.form is not None:

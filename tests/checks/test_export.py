@@ -186,8 +186,16 @@ def test_a_graph_that_forgets_in_batches_is_refused(
 def test_too_few_windows_prove_nothing(
     fitted: FittedDetector, graph: bytes, manifest: Manifest, sequences: Sequence[Cells]
 ) -> None:
-    with pytest.raises(ExportError, match=r"pump_07: 685 windows cannot prove the export, .* 1000"):
-        prove_parity(fitted.detector, graph, manifest, sequences[:1])
+    few = [sequences[0][: 63 + manifest.window.length - 1]]
+    with pytest.raises(ExportError, match=r"pump_07: 63 windows cannot prove the export, .* 64"):
+        prove_parity(fitted.detector, graph, manifest, few)
+
+
+def test_few_windows_are_compared_again_with_other_values_missing(
+    fitted: FittedDetector, graph: bytes, manifest: Manifest, sequences: Sequence[Cells]
+) -> None:
+    few = [sequences[0][: 100 + manifest.window.length - 1]]
+    assert prove_parity(fitted.detector, graph, manifest, few) == 100 + 1_000
 
 
 # --- the bundle ----------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -46,7 +47,7 @@ cuts = st.lists(st.integers(0, 40), max_size=6).map(sorted)
 
 def sliced(samples: pl.DataFrame, places: list[int]) -> list[pl.DataFrame]:
     edges = [0, *(min(place, samples.height) for place in places), samples.height]
-    return [samples[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [samples[start:end] for start, end in pairwise(edges)]
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,80 +1,16 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
 
-from faultwatch_edge.bundle import Bundle, Golden
-from faultwatch_edge.manifest import AlarmSpec, ChannelSpec, Manifest, ThresholdSpec, WindowSpec
+from faultwatch_edge.bundle import Bundle
 from features.labels import Interval
 from pipelines.replay import judge_bundle, judge_normal, raised_alarms, replay
 from pipelines.threshold import rate_interval
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-# Score: the largest distance of a channel's last value from 10. The first window of a sequence is
-# not scored. State: windows so far.
-GRAPH = """
-<ir_version: 10, opset_import: ["" : 20]>
-level (float[batch, 2, 2] window, float[1] state) => (
-    float[batch] score, float[batch, 2] contribution, float[batch, 2] sensor_status,
-    float[batch] gate, float[batch, 2, 2] reconstruction, float[batch, 2] latent,
-    float[1] next_state)
-<float ten = {10}, float one = {1}, int64 first = {0}, int64[1] last = {1}, int64[1] after = {2},
- int64[1] axis = {2}, int64[1] channels = {1}, float zero = {0}, float[1, 2, 1] expected = {10, 10},
- int64[1] but_last = {-1}, int64[1] end = {1000000}>
-{
-    newest = Slice(window, last, after, axis)
-    latent = Squeeze(newest, axis)
-    distance = Sub(latent, ten)
-    missing = IsNaN(distance)
-    present = Where(missing, zero, distance)
-    contribution = Abs(present)
-    score = ReduceMax<keepdims = 0>(contribution, channels)
-    sensor_status = Mul(contribution, zero)
-    shape = Shape(window)
-    reconstruction = Expand(expected, shape)
-    batch = Shape(score)
-    ones = Expand(one, batch)
-    index = CumSum(ones, first)
-    number = Add(state, index)
-    is_open = Greater(number, one)
-    gate = Cast<to = 1>(is_open)
-    next_state = Slice(number, but_last, end)
-}
-"""
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    """Alarms at a distance of 5, after an hour; cells of half an hour."""
-    manifest = Manifest(
-        contract=1,
-        asset_id="pump_07",
-        asset_name="",
-        site="",
-        version=1,
-        created_at="2026-01-01T00:00:00Z",
-        channels=tuple(
-            ChannelSpec(name, None, "", "continuous", "periodic", None) for name in ("a", "b")
-        ),
-        window=WindowSpec(1800.0, 2, 1, max_gap_s=0.0, min_channels=1, allowed_lateness_s=0.0),
-        threshold=ThresholdSpec(5.0, 0.1, 0.1, (0.0, 0.2), 10.0, extrapolated=False),
-        alarm=AlarmSpec(3600.0, 3600.0, "high", "", "", "", enabled=True),
-        state_size=1,
-        reconstructor="pca",
-        mlflow_run="",
-        historian_version=0,
-        git_revision="",
-        key_id="0" * 16,
-    )
-    nothing = np.zeros(0, np.float32)
-    golden = Golden(nothing, nothing, nothing.astype(np.bool_), nothing, nothing)
-    graph = onnx.parser.parse_model(GRAPH)
-    onnx.checker.check_model(graph, full_check=True)
-    return Bundle(manifest, graph.SerializeToString(), golden, sha256="0" * 64)
 
 
 def make_samples(hours: int, faults: dict[str, tuple[float, float]], **gaps: float) -> pl.DataFrame:

@@ -15,6 +15,8 @@ from pipelines.threshold import (
     days_needed,
     find_threshold,
     rate_interval,
+    share_interval,
+    share_threshold,
 )
 
 WINDOW_S = 3_600.0
@@ -194,3 +196,55 @@ def test_the_band_of_a_count_holds_nine_tenths(expected: float) -> None:
 
 def test_days_needed_allow_one_alarm() -> None:
     assert days_needed(0.1) == 10.0
+
+
+# --- a share of normal rows instead of a budget ---------------------------------------------------
+
+
+@given(examples(), st.sampled_from([0.05, 0.2, 0.5]))
+def test_the_share_holds_on_the_scores_it_was_found_from(
+    example: tuple[NormalScores, AlarmConfig], far: float
+) -> None:
+    normal, alarm = example
+    assume(normal.scored.any())
+    found = share_threshold(normal, alarm, far=far, window_s=WINDOW_S)
+    scores = normal.score[normal.scored].astype(np.float64)
+    assert (scores >= found.score).mean() <= far
+    assert found.extrapolated == (far * len(scores) < 1.0)
+    if not found.extrapolated:
+        assert (scores >= found.score - 1.01 * FINE).mean() > far
+
+
+def test_a_share_of_less_than_one_window_is_extrapolated_as_the_score_promises() -> None:
+    normal = normal_scores([k / 100 for k in range(100)])
+    found = share_threshold(normal, AlarmConfig(), far=0.001, window_s=WINDOW_S)
+    assert found.extrapolated
+    assert found.score == pytest.approx(0.99 + 1.0, abs=2 * FINE)  # a tenth of a window: one more
+    assert found.expected_per_day == found.false_alarms_per_day == 0.0
+
+
+def test_a_share_counts_the_alarms_that_it_stands_for() -> None:
+    normal = normal_scores([0.0, 0.0, 5.0, 0.0, 0.0, 5.0, 0.0, 0.0] * 3)
+    found = share_threshold(normal, AlarmConfig(), far=0.25, window_s=WINDOW_S)
+    assert found.expected_per_day == 6.0  # six in a day
+    assert found.score <= 5.0
+
+
+def test_the_interval_of_a_share_knows_that_neighbours_are_alike() -> None:
+    generator = np.random.default_rng(0)
+    alone = (generator.random(4_000) < 0.02).astype(float)
+    clustered = np.repeat(generator.random(40) < 0.02, 100).astype(float)
+    clustered[:100] = 1.0
+    widths = []
+    for score in (alone, clustered):
+        share, (low, high) = share_interval(normal_scores(score.tolist()), 1.0, length=10)
+        assert low <= share <= high
+        assert share == pytest.approx(score.mean())
+        widths.append(high - low)
+    assert widths[1] > 3 * widths[0]
+
+
+def test_no_anomaly_has_an_upper_limit_by_independent_looks() -> None:
+    share, (low, high) = share_interval(normal_scores([0.0] * 600), 1.0, length=10)
+    assert (share, low) == (0.0, 0.0)
+    assert high == pytest.approx(3.0 / 60, rel=0.05)  # the rule of three
