@@ -82,6 +82,9 @@ def read_pairs(path: Path) -> list[Series]:
 
 def _series(row: Mapping[str, str | None], where: str, folder: Path) -> Series:
     name, train, test, rows = ((row[column] or "").strip() for column in COLUMNS)
+    for column, text in (("train", train), ("test", test)):
+        if not text:
+            raise BacktestError(f"{where}: {column} is missing, expected a file")
     if not name or Path(name).name != name or name.startswith("."):
         raise BacktestError(f"{where}: series is '{name}', expected the name of a folder")
     if rows and not (rows.isdecimal() and int(rows)):
