@@ -1,22 +1,32 @@
 """Evaluate flow: a registered bundle, judged on the history that nothing was learned from."""
 
 import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from faultwatch_edge.bundle import Bundle, read_bundle
 from faultwatch_edge.keys import load_trusted_keys
 from features.channels import channel_names
+from features.grid import WindowConfig
+from features.quality import assess_quality
+from pipelines.candidate import asset_windows
 from pipelines.config import AssetConfig, load_asset
 from pipelines.history import History, read_history
 from pipelines.injected import judge_injected
+from pipelines.outcome import Outcome, count_figures
+from pipelines.outcome_files import write_outcome
 from pipelines.replay import judge_bundle
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
-from pipelines.verdict import Scorecard, describe
+from pipelines.tracking import RegisteredVersion, Registry
+from pipelines.verdict import Scorecard, describe, fault_table, flat, injected_table, metrics_of
+from pipelines.watch import runtime_rate, watch, with_row_numbers
+
+Say = Callable[[str], None]
 
 
 def score_bundle(asset: AssetConfig, name: str, bundle: Bundle, history: History) -> Scorecard:
@@ -44,21 +54,117 @@ def score_bundle(asset: AssetConfig, name: str, bundle: Bundle, history: History
     )
 
 
+def evaluate_asset(
+    asset: AssetConfig, settings: Settings, version: str, *, say: Say = lambda _: None
+) -> str:
+    """Judge a registered bundle and its rivals, and keep a run with the page of a backtest.
+
+    Args:
+        asset: the asset.
+        settings: historian and MLflow.
+        version: alias or version number.
+        say: takes a sentence on what is going on.
+
+    Returns:
+        The note at the top of the run.
+
+    Raises:
+        pipelines.tracking.RegistryError: there is no such bundle.
+        pipelines.history.HistoryError: there is nothing to judge by.
+    """
+    registry = Registry(settings, asset.asset.id)
+    registered = registry.version_of(version)
+    history = read_history(asset, settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        bundles = _bundles(registry, registered, settings, folder)
+        say(f"replaying {history.held_out.height} samples, labelled and injected faults")
+        cards = [
+            score_bundle(asset, name if place else f"{name} {registered.version}", bundle, history)
+            for place, (name, bundle) in enumerate(bundles.items())
+        ]
+        note = describe(cards, None)
+        (folder / "report").mkdir()
+        write_outcome(_outcome(asset, bundles, history, folder), folder / "report")
+        name = f"{asset.asset.id} {registered.version}, judged again"
+        tags = {"asset": asset.asset.id, "evaluated_version": str(registered.version)}
+        with registry.run(name, tags):
+            registry.log_results(
+                metrics={**metrics_of(cards[0]), **flat(cards[1:])},
+                figures={},
+                tables={"faults": fault_table(cards), "injected_faults": injected_table(cards)},
+                note=note,
+            )
+            registry.log_report(folder / "report")
+    return note
+
+
+def _bundles(
+    registry: Registry, registered: RegisteredVersion, settings: Settings, folder: Path
+) -> dict[str, Bundle]:
+    """The registered bundle, then those of its rivals that are kept with it, by reconstructor."""
+    trusted = load_trusted_keys([settings.public_key_file])
+    bundle = read_bundle(registry.download(registered, folder / "own"), trusted_keys=trusted)
+    bundles = {bundle.manifest.reconstructor: bundle}
+    for rival in registry.rivals(registered):
+        path = registry.download_rival(registered, rival, folder / rival)
+        bundles[rival] = read_bundle(path, trusted_keys=trusted)
+    return bundles
+
+
+def _outcome(
+    asset: AssetConfig, bundles: dict[str, Bundle], history: History, folder: Path
+) -> Outcome:
+    """What came of the held-out history, as of the second file of a backtest."""
+    bundle = next(iter(bundles.values()))
+    window = WindowConfig.model_validate(asdict(bundle.manifest.window))
+    asset = asset.model_copy(update={"window": window})
+    columns = {channel.name: channel.tag or channel.name for channel in asset.channel}
+    rows = with_row_numbers(history.held_out)
+    watched = watch(bundles, asset, [rows], columns, folder=folder / "scores")
+    hop_s = window.hop * window.sample_period_s
+    return Outcome(
+        asset=asset,
+        columns=columns,
+        learned_from=f"{asset.asset.id}, what teaches now",
+        tried_on=f"{asset.asset.id}, held out",
+        samples=history.normal,
+        bundles=bundles,
+        normal=None,
+        far=None,
+        watched=watched,
+        figures={
+            name: count_figures(one, history.intervals, hop_s=hop_s, since_row=0)
+            for name, one in watched.items()
+        },
+        intervals=history.intervals,
+        rows=rows.height,
+        since_row=0,
+        has_times=True,
+        is_in_order=True,
+        quality=(
+            assess_quality(
+                [history.normal], asset.channel, window=window, false_alarms_per_day=None
+            ),
+            assess_quality(
+                [history.held_out], asset.channel, window=window, false_alarms_per_day=None
+            ),
+        ),
+        seconds_to_fit=None,
+        runtime_windows_per_second=runtime_rate(bundle, asset_windows(asset, history.held_out)),
+        warnings=(),
+    )
+
+
 @flow(name="evaluate", description="Judge a registered bundle on held-out history.")
 def evaluate(asset_file: str, version: str = "challenger") -> str:
-    """Judge a registered bundle on held-out history.
+    """Judge a registered bundle on held-out history; a run in MLflow keeps what came of it.
 
     Args:
         asset_file: asset file, or id of a shipped asset.
         version: alias or version number.
     """
-    asset, settings = load_asset(asset_file), Settings()
-    registry = Registry(settings, asset.asset.id)
-    with tempfile.TemporaryDirectory() as folder:
-        path = registry.download(registry.version_of(version), Path(folder))
-        bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
-    name = f"{bundle.manifest.reconstructor} {bundle.manifest.version}"
-    card = score_bundle(asset, name, bundle, read_history(asset, settings))
-    note = describe([card], None)
+    asset = load_asset(asset_file)
+    note = evaluate_asset(asset, Settings(), version, say=get_run_logger().info)
     create_markdown_artifact(note, key=f"evaluate-{asset.asset.id}".replace("_", "-"))
     return note

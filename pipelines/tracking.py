@@ -25,7 +25,12 @@ from pipelines.settings import Settings
 
 BUNDLE_FOLDER = "bundle"
 RIVALS_FOLDER = "rivals"
+REPORT_FOLDER = "report"
 CHAMPION_TAG = "champion_since."
+
+
+RegisteredVersion = ModelVersion
+"""A registered bundle; the one name by which others know MLflow's."""
 
 
 class RegistryError(Exception):
@@ -123,6 +128,15 @@ class Registry:
         """Keep the rivals' bundles with the active run, each in a folder named like its own."""
         for bundle in bundles:
             mlflow.log_artifact(str(bundle), f"{RIVALS_FOLDER}/{bundle.parent.name}")
+
+    def rivals(self, version: ModelVersion) -> list[str]:
+        """Names of the rivals that are kept with a registered bundle."""
+        kept = mlflow.artifacts.list_artifacts(run_id=version.run_id, artifact_path=RIVALS_FOLDER)
+        return sorted(Path(entry.path).name for entry in kept if entry.is_dir)
+
+    def log_report(self, folder: Path) -> None:
+        """Keep the page, the figures and the scores of an outcome with the active run."""
+        mlflow.log_artifacts(str(folder), REPORT_FOLDER)
 
     def download_rival(self, version: ModelVersion, rival: str, folder: Path) -> Path:
         """Copy the bundle of a rival of a registered bundle into a folder."""

@@ -19,7 +19,7 @@ from models.config import AlarmConfig, ModelConfig, ReconstructorName
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate
 from pipelines.config import AssetConfig, AssetInfo
 from pipelines.threshold import find_threshold, share_threshold
-from pipelines.watch import watch
+from pipelines.watch import watch, with_row_numbers
 
 Say = Callable[[str], None]
 
@@ -141,9 +141,7 @@ def _scores(
     columns: Mapping[str, str],
     folder: Path,
 ) -> NDArray[np.float64]:
-    rows = samples.with_row_index("row").with_columns(
-        pl.col("row").cast(pl.Int64), at_us=pl.col("time").dt.epoch("us")
-    )
+    rows = with_row_numbers(samples)
     found = watch({"it": bundle}, asset, [rows], columns, folder=folder)["it"]
     scores: NDArray[np.float64] = (
         pl.read_parquet(found.parts)["score"].cast(pl.Float64).fill_null(np.nan).to_numpy()

@@ -134,6 +134,13 @@ def watch(
     return watching.watched(time.perf_counter() - began)
 
 
+def with_row_numbers(samples: pl.DataFrame) -> pl.DataFrame:
+    """Samples as rows of a file: with ``row``, and ``at_us``, by when each is scored."""
+    numbers = pl.int_range(0, samples.height, dtype=pl.Int64, eager=True).alias("row")
+    at_us = pl.col("time").dt.epoch("us").alias("at_us")
+    return samples.select(numbers, at_us, pl.all())
+
+
 def runtime_rate(bundle: Bundle, windows: Windows) -> float:
     """Windows a second of ONNX Runtime alone, in batches of 256, on windows that lie ready."""
     runtime = Detector.from_bundle(bundle)

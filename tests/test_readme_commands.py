@@ -135,6 +135,7 @@ def finish(words: list[str], folder: Path) -> str:
 def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path) -> None:
     commands = readme_commands()
     verbs = [words[1] for words in commands]
+    assert {"backtest", "evaluate"} <= {*verbs}
     assert {"init", "ingest", "quality", "quarantine", "label", "keys", "train", "promote"} <= {
         *verbs
     }
@@ -151,6 +152,12 @@ def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path
             made = load_asset(workplace / "pump_07.toml")
             assert [channel.name for channel in made.channel] == list(CHANNELS)
             (workplace / "pump_07.toml").write_text(edited)
+        if words[1] == "backtest":
+            assert (workplace / "trial" / "report.html").is_file()
+        if words[1] == "evaluate":
+            kept = list((workplace / ".faultwatch" / "artifacts").rglob("report/report.html"))
+            assert "PCA T²+Q" in kept[0].read_text(encoding="utf-8")
+            assert len(kept) == 1
         if words[1] == "roll-back":
             assert "Version 1 is the champion again" in printed
     messages = [json.loads(line) for line in printed.splitlines()]

@@ -11,12 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import numpy as np
 import onnx
+import polars as pl
 import psycopg
 import pytest
 
@@ -229,3 +231,44 @@ def bundle() -> Bundle:
     graph = onnx.parser.parse_model(GRAPH)
     onnx.checker.check_model(graph, full_check=True)
     return Bundle(manifest, graph.SerializeToString(), golden, sha256="0" * 64)
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ROWS, FAULT = 1_500, 1_000
+
+
+def plant(rows: int, *, seed: int, fault_at: int | None = None) -> pl.DataFrame:
+    """Three channels of one load; the second runs away from the others after a while."""
+    generator = np.random.default_rng(seed)
+    load = np.convolve(generator.normal(size=rows + 20), np.ones(20) / 5, mode="valid")[:rows]
+    noise = generator.normal(size=(3, rows))
+    flow, pressure = 50 + 2 * load + 0.3 * noise[0], 5 - 0.3 * load + 0.05 * noise[1]
+    if fault_at is not None:
+        pressure[fault_at:] += 0.01 * np.arange(rows - fault_at)
+    times = [START + timedelta(minutes=row) for row in range(rows)]
+    return pl.DataFrame(
+        {
+            "time": [at.isoformat() for at in times],
+            "Flow [m3/h]": flow,
+            "pressure": pressure,
+            "mood": 1 + 0.1 * load + 0.2 * noise[2],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_plant() -> Callable[..., pl.DataFrame]:
+    """Makes the samples of a plant."""
+    return plant
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a plant: normal running, the same machine later, and what is known of it."""
+    folder = tmp_path_factory.mktemp("plant")
+    plant(3_000, seed=1).write_csv(folder / "train.csv")
+    plant(ROWS, seed=2, fault_at=FAULT).write_csv(folder / "test.csv", separator=";")
+    onset, end = (START + timedelta(minutes=row) for row in (FAULT, ROWS))
+    labels = f"start,end,kind,note\n{onset.isoformat()},{end.isoformat()},fault,<b>leak</b>\n"
+    (folder / "labels.csv").write_text(labels)
+    return folder

@@ -120,8 +120,8 @@ def test_without_times_rows_are_evenly_apart(
     tmp_path: Path, suffix: str, period_s: float | None
 ) -> None:
     frame = table().drop("time")
-    files = [write(tmp_path / f"{name}{suffix}", frame) for name in ("train", "test")]
-    pair = pair_of(tmp_path, *files, TrialOptions(sample_period_s=period_s))
+    train, test = (write(tmp_path / f"{name}{suffix}", frame) for name in ("train", "test"))
+    pair = pair_of(tmp_path, train, test, TrialOptions(sample_period_s=period_s))
     told = "for want of --sample-period-s" if period_s is None else "as you said"
     apart = period_s or 1.0
     assert pair.notes == (f"No column holds times: rows were taken as {apart:g} s apart, {told}",)

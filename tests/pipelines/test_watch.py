@@ -1,5 +1,6 @@
 """A bundle that lives through slices of rows says what the agent says of the same samples."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,9 @@ COLUMNS = {"a": "Flow [m3/h]", "b": "Level"}
 NUMBERS = {"a": pl.Float64(), "b": pl.Float64()}
 
 
-def rows_of(values: list[tuple[float | None, float | None]], minutes: list[int]) -> pl.DataFrame:
+def rows_of(
+    values: Sequence[tuple[float | None, float | None]], minutes: list[int]
+) -> pl.DataFrame:
     times = [START + timedelta(minutes=int(at)) for at in np.cumsum(minutes, dtype=np.int64)]
     frame = pl.DataFrame(
         {"time": times, "a": [a for a, _ in values], "b": [b for _, b in values]},
