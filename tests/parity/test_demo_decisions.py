@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from features.windows import Windows
 from models.detector import score_run
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate
 from pipelines.config import AssetConfig, load_asset
+from pipelines.watch import watch, with_row_numbers
 
 TOLERANCE = 1e-4
 
@@ -103,6 +105,25 @@ def by_agent(bundle: Bundle, samples: pl.DataFrame, *, batch: int) -> Scores:
     )
 
 
+def by_backtest(
+    bundle: Bundle, asset: AssetConfig, samples: pl.DataFrame, folder: Path
+) -> tuple[Scores, list[bool]]:
+    """Scores and alarms of the rows, which come in slices, at which a window ends."""
+    rows = with_row_numbers(samples)
+    slices = [rows[start : start + 700] for start in range(0, rows.height, 700)]
+    columns = {name: name for name in bundle.manifest.channel_names}
+    watched = watch({"it": bundle}, asset, slices, columns, folder=folder)["it"]
+    found = pl.concat([pl.read_parquet(part) for part in sorted(watched.parts.glob("*"))])
+    scores = Scores(
+        found["time"].dt.epoch("us").to_numpy(),
+        found["score"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+    )
+    assert found["anomalous"].to_list() == [
+        bool(anomalous) for anomalous in scores.anomalous(bundle.manifest.threshold.score)
+    ]
+    return scores, found["alarm"].to_list()
+
+
 def assert_same(found: Scores, expected: Scores, threshold: float) -> None:
     np.testing.assert_array_equal(found.end_us, expected.end_us)
     np.testing.assert_array_equal(np.isnan(found.score), np.isnan(expected.score))
@@ -135,3 +156,32 @@ def test_the_agent_decides_as_torch(
 ) -> None:
     found = by_agent(candidate.bundle, samples, batch=batch)
     assert_same(found, by_torch, candidate.threshold.score)
+
+
+def test_a_backtest_decides_and_alarms_as_the_agent(
+    candidate: Candidate,
+    by_torch: Scores,
+    asset: AssetConfig,
+    samples: pl.DataFrame,
+    tmp_path: Path,
+) -> None:
+    """Every row of every run: score, anomaly and alarm; a row before the first window has none."""
+    found, alarms = by_backtest(candidate.bundle, asset, samples, tmp_path / "rows")
+    ends = np.isin(found.end_us, by_torch.end_us)
+    assert np.isnan(found.score[~ends]).all()
+    at_ends = Scores(found.end_us[ends], found.score[ends])
+    assert_same(at_ends, by_torch, candidate.threshold.score)
+
+    states: list[bool] = []
+    agent = Agent(
+        candidate.bundle,
+        batch=256,
+        is_historical=True,
+        on_score=lambda row: states.append(row.state.value == "unacknowledged"),
+    )
+    values = samples.select(candidate.bundle.manifest.channel_names).to_numpy()
+    for time_us, row in zip(samples["time"].dt.epoch("us").to_list(), values, strict=True):
+        agent.process(time_us, row)
+    agent.finish()
+    assert sum(states) > 1_000
+    assert [alarm for alarm, ended in zip(alarms, ends, strict=True) if ended] == states
