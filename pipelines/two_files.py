@@ -30,7 +30,7 @@ from pipelines.trial_files import (
 )
 
 ROW_TIME = "row_time"
-MOST_VALUES = 100_000_000
+MOST_VALUES = 20_000_000
 """Values of normal running that are learned from, at most: the newest ones; bounds the memory."""
 SLOW_S = 60.0
 LATEST = -(2**62)
