@@ -46,9 +46,9 @@ class Augmentation(BaseModel):
 
     model_config = SECTION
 
-    mask: float = Field(default=0.25, ge=0.0, lt=1.0)
+    mask: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of channels hidden from the encoder, drawn anew for each window."""
-    pc_offset: float = Field(default=1.0, ge=0.0)
+    pc_offset: float = Field(default=0.0, ge=0.0)
     """Size of the constant offset along the leading principal directions; 0 switches it off."""
     pc_directions: int = Field(default=16, ge=1)
     """How many leading principal directions the offset may use."""

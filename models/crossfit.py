@@ -27,19 +27,22 @@ from models.calibration import (
     fit_p_value_map,
 )
 from models.config import ModelConfig, RegimeConfig
+from models.correction import CorrectedPca, find_gain, fit_corrected_pca
 from models.detector import Calibration, Detector
 from models.gate import RegimeGate
 from models.head import fit_energy_head, fit_pca_head, residual_means
 from models.normalizer import Normalizer, fit_normalizer
 from models.sensors import SensorStatus
 from models.smoothing import LIMIT, Smoothing
-from models.training import TrainingLogger, TrainingWindows, fit_vae
+from models.training import TrainingLogger, TrainingWindows
 from models.window_pca import RowPca, fit_row_pca, fit_window_pca
 
 BATCH = 256
 MAPPED = 65_536
 """Windows whose statistics are mapped at once: the map holds each of them at every knot."""
 LEAST_WINDOWS = 100
+GAIN_WINDOWS = 2_000
+"""Windows of each fold that decide the share of the corrections, about."""
 LINEAR_WINDOWS = 20_000
 """Windows that the principal components are taken from, at most."""
 
@@ -115,6 +118,7 @@ def fit_detector(
         models.append(
             _fit_model(windows, index, recipe.model, seed=recipe.model.seed + 1 + held_out)
         )
+    gain = _share_corrections(models, windows, fold)
     unseen = [
         _apply(*models[held_out], windows, np.flatnonzero(fold == held_out))
         for held_out in range(recipe.model.folds)
@@ -127,6 +131,9 @@ def fit_detector(
     normalizer, reconstructor = _fit_model(
         windows, index, recipe.model, seed=recipe.model.seed, logger=logger
     )
+    if isinstance(reconstructor, CorrectedPca):
+        reconstructor.gain.fill_(gain)
+        say(f"taking {gain:.0%} of the corrections of the linear model")
     means = torch.cat(
         [
             _in_units(part.means[scored[fold == number]], models[number][0], normalizer)
@@ -206,13 +213,29 @@ def _fit_model(
 ) -> tuple[Normalizer, nn.Module]:
     normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]))
     source = TrainingWindows(windows, index, normalizer)
-    if config.reconstructor == "vae":
-        return normalizer, fit_vae(source, config, seed=seed, logger=logger)
     spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), LINEAR_WINDOWS)).astype(int))
     values, _ = source.batch(spread)
+    if config.reconstructor == "vae":
+        return normalizer, fit_corrected_pca(source, values, config, seed=seed, logger=logger)
     if config.reconstructor == "window_pca":
         return normalizer, fit_window_pca(values, seed=seed)
     return normalizer, fit_row_pca(values[:, :, -1])
+
+
+def _share_corrections(
+    models: list[tuple[Normalizer, nn.Module]], windows: Windows, fold: NDArray[np.int64]
+) -> float:
+    """Find how much of the corrections to take on windows that they were not made from, and do."""
+    unseen = []
+    for held_out, (normalizer, model) in enumerate(models):
+        if isinstance(model, CorrectedPca):
+            index = np.flatnonzero(fold == held_out)
+            some = index[:: max(1, len(index) // GAIN_WINDOWS)]
+            unseen.append((model, *normalizer(torch.from_numpy(windows.take(some)))))
+    gain = find_gain(unseen)
+    for model, *_ in unseen:
+        model.gain.fill_(gain)
+    return gain
 
 
 def _apply(

@@ -20,6 +20,7 @@ from models.config import Augmentation, ModelConfig
 from models.losses import annealed_beta, kl_divergence, reconstruction_nll
 from models.normalizer import Normalizer
 from models.vae import ConvVae, reparameterise
+from models.window_pca import WindowPca
 
 TrainingLogger = Logger
 """Takes the losses of each epoch; the one name by which others know Lightning's loggers."""
@@ -122,9 +123,18 @@ class Augmenter(nn.Module):
 class VaeTraining(pl.LightningModule):
     """Maximises the evidence lower bound of the windows, with beta rising from 0."""
 
-    def __init__(self, vae: ConvVae, augmenter: Augmenter, config: ModelConfig, seed: int) -> None:
+    def __init__(
+        self,
+        vae: ConvVae,
+        augmenter: Augmenter,
+        config: ModelConfig,
+        *,
+        linear: WindowPca | None,
+        seed: int,
+    ) -> None:
         super().__init__()
         self.vae = vae
+        self.linear = linear
         self.augmenter = augmenter
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
@@ -135,10 +145,11 @@ class VaeTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         values, present = batch
         values, shown = self.augmenter(values, present, self.generator)
+        wanted = left_over(self.linear, values, present)
         mean, log_variance = self.vae.encode(torch.where(shown, values, 0.0), shown)
         noise = torch.randn(mean.shape, generator=self.generator)
         expected = self.vae.decode(reparameterise(mean, log_variance, noise))
-        error = reconstruction_nll(values, expected, present, self.vae.log_variance).mean()
+        error = reconstruction_nll(wanted, expected, present, self.vae.log_variance).mean()
         divergence = kl_divergence(mean, log_variance).mean()
         beta = annealed_beta(
             step=self.global_step,
@@ -170,11 +181,25 @@ class VaeTraining(pl.LightningModule):
         }
 
 
+def left_over(
+    linear: WindowPca | None,
+    values: Float[Tensor, "batch channel time"],
+    present: Bool[Tensor, "batch channel time"],
+) -> Float[Tensor, "batch channel time"]:
+    """What a linear model does not explain of windows; all of them where there is none."""
+    if linear is None:
+        return values
+    explained, _ = linear(values, present)
+    rest: Tensor = values - explained
+    return rest
+
+
 def fit_vae(
     source: TrainingWindows,
     config: ModelConfig,
     *,
     seed: int,
+    linear: WindowPca | None = None,
     logger: TrainingLogger | None = None,
 ) -> ConvVae:
     """Train the autoencoder; the same seed and windows give the same weights.
@@ -183,12 +208,16 @@ def fit_vae(
         source: the windows that the model may see.
         config: sizes, epochs, beta and augmentation.
         seed: decides initial weights, order of windows, masks, shifts and noise.
+        linear: what it learns to correct: it begins at no correction. None = it learns windows.
         logger: takes the losses of each epoch; None = nowhere.
     """
     channels, length = source.windows.cells.shape[1], source.windows.length
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = ConvVae(channels=channels, length=length, width=config.width, latent=config.latent)
+    if linear is not None:
+        nn.init.zeros_(vae.write.weight)
+        nn.init.zeros_(vae.write.bias)  # type: ignore[arg-type]  # this layer has one
     rows = _last_rows(source)
     augmenter = Augmenter(rows, config.augmentation)
     _silence_lightning()
@@ -203,9 +232,10 @@ def fit_vae(
         enable_model_summary=False,
         deterministic=True,
     )
-    trainer.fit(VaeTraining(vae, augmenter, config, seed), WindowData(source, config, seed=seed))
+    training = VaeTraining(vae, augmenter, config, linear=linear, seed=seed)
+    trainer.fit(training, WindowData(source, config, seed=seed))
     _forget_constant(vae, rows)
-    _centre(vae.eval(), source)
+    _centre(vae.eval(), source, linear)
     return vae
 
 
@@ -225,7 +255,7 @@ def _forget_constant(vae: ConvVae, rows: Float[Tensor, "row channel"]) -> None:
         bias[constant] = 0.0
 
 
-def _centre(vae: ConvVae, source: TrainingWindows) -> None:
+def _centre(vae: ConvVae, source: TrainingWindows, linear: WindowPca | None) -> None:
     """Make the training windows' mean residual zero, for every channel and cell.
 
     Where the optimiser stops, each model is off by a little of its own; left in, that would make
@@ -237,7 +267,8 @@ def _centre(vae: ConvVae, source: TrainingWindows) -> None:
         for start in range(0, len(places), CENTRE_BATCH):
             values, present = source.batch(places[start : start + CENTRE_BATCH])
             expected, _ = vae(values, present)
-            total += torch.where(present, values - expected, 0.0).sum(dim=0)
+            wanted = left_over(linear, values, present)
+            total += torch.where(present, wanted - expected, 0.0).sum(dim=0)
             count += present.sum(dim=0)
     vae.offset += total / count.clamp(min=1.0)
 

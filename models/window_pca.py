@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 WINDOW_COMPONENTS = 16
+FILLING_STEPS = 3
+"""Steps towards what the missing values must have been."""
 OVERSAMPLED = 8
 """Directions that are sought besides, so that the leading ones are found well."""
 LEFT_OVER = 4
@@ -34,10 +36,15 @@ class WindowPca(nn.Module):
         values: Float[Tensor, "batch channel time"],
         present: Bool[Tensor, "batch channel time"],
     ) -> tuple[Float[Tensor, "batch channel time"], Float[Tensor, "batch latent"]]:
-        """Reconstruction and scores; missing values are 0, their mean."""
-        del present  # the normaliser has put the mean in their place
-        flat = self.components.flatten(1)
+        """Reconstruction and scores; missing values are those that the present ones foretell.
+
+        The scores are the least squares of the values present, found in a few steps (L. Landweber,
+        1951, https://doi.org/10.2307/2372313); where nothing is missing, the first is exact.
+        """
+        flat, seen = self.components.flatten(1), present.flatten(1).to(values.dtype)
         latent = values.flatten(1) @ flat.T
+        for _ in range(FILLING_STEPS):
+            latent = latent + ((values.flatten(1) - latent @ flat) * seen) @ flat.T
         return (latent @ flat).reshape(-1, *self.components.shape[1:]), latent
 
 

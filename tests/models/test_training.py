@@ -109,25 +109,25 @@ def augmented(config: Augmentation) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 
 def test_shifts_are_constant_over_a_window_and_differ_between_windows() -> None:
-    values, shifted, _ = augmented(Augmentation(mask=0.0))
+    values, shifted, _ = augmented(Augmentation(pc_offset=1.0))
     shift = shifted - values
     torch.testing.assert_close(shift, shift[:, :, :1].expand_as(shift), atol=1e-5, rtol=0.0)
     assert len(torch.unique(shift[:, 0, 0])) == len(shift)
 
 
 def test_shifts_are_as_large_as_the_rows_move() -> None:
-    values, shifted, _ = augmented(Augmentation(mask=0.0))
+    values, shifted, _ = augmented(Augmentation(pc_offset=1.0))
     spread = (shifted - values)[:, :, 0].std(dim=0)
     torch.testing.assert_close(spread, torch.tensor([3.0, 1.0, 1.0, 1.0]), rtol=0.2, atol=0.0)
 
 
 def test_only_the_leading_directions_are_used() -> None:
-    values, shifted, _ = augmented(Augmentation(mask=0.0, pc_directions=1))
+    values, shifted, _ = augmented(Augmentation(pc_offset=1.0, pc_directions=1))
     assert torch.linalg.matrix_rank((shifted - values)[:, :, 0], atol=1e-3).item() == 1
 
 
 def test_without_offset_nothing_moves() -> None:
-    values, shifted, shown = augmented(Augmentation(mask=0.0, pc_offset=0.0))
+    values, shifted, shown = augmented(Augmentation())
     assert torch.equal(values, shifted)
     assert shown.all()
 
@@ -152,9 +152,8 @@ def test_hidden_channels_do_not_reach_the_encoder(monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(0)
     vae = ConvVae(channels=CHANNELS, length=LENGTH, width=4, latent=2)
     config = TINY.model_copy(update={"augmentation": Augmentation(mask=0.5, pc_offset=0.0)})
-    training = VaeTraining(
-        vae, Augmenter(torch.randn(50, CHANNELS), config.augmentation), config, 0
-    )
+    augmenter = Augmenter(torch.randn(50, CHANNELS), config.augmentation)
+    training = VaeTraining(vae, augmenter, config, linear=None, seed=0)
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
     encode = vae.encode
 
