@@ -110,15 +110,8 @@ def fit_detector(
     rows = fold_of_rows(windows, recipe.model.folds)
     fold = fold_of_windows(windows, rows)
     _check_enough(fold, scored, recipe)
-    models: list[tuple[Normalizer, nn.Module]] = []
-    for held_out in range(recipe.model.folds):
-        say(f"training {recipe.model.reconstructor}, fold {held_out + 1} of {recipe.model.folds}")
-        index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
-        _check_fold(windows, index, np.flatnonzero(fold == held_out))
-        models.append(
-            _fit_model(windows, index, recipe.model, seed=recipe.model.seed + 1 + held_out)
-        )
-    gain = _share_corrections(models, windows, fold)
+    models = _fit_folds(windows, recipe, fold, scored, say)
+    gain = _share_corrections(models, windows, np.where(scored, fold, -1))
     unseen = [
         _apply(*models[held_out], windows, np.flatnonzero(fold == held_out))
         for held_out in range(recipe.model.folds)
@@ -196,6 +189,25 @@ def _check_enough(fold: NDArray[np.int64], scored: NDArray[np.bool_], recipe: Re
             "are needed: the runs are too unequal; add normal running, raise [window] max_gap_s so "
             "that fewer gaps cut it, or lower [model] folds"
         )
+
+
+def _fit_folds(
+    windows: Windows,
+    recipe: Recipe,
+    fold: NDArray[np.int64],
+    scored: NDArray[np.bool_],
+    say: Callable[[str], None],
+) -> list[tuple[Normalizer, nn.Module]]:
+    """One model for each fold, trained on the others."""
+    models: list[tuple[Normalizer, nn.Module]] = []
+    for held_out in range(recipe.model.folds):
+        say(f"training {recipe.model.reconstructor}, fold {held_out + 1} of {recipe.model.folds}")
+        index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
+        _check_fold(windows, index, np.flatnonzero(fold == held_out))
+        models.append(
+            _fit_model(windows, index, recipe.model, seed=recipe.model.seed + 1 + held_out)
+        )
+    return models
 
 
 def _check_fold(windows: Windows, trained: NDArray[np.int64], held_out: NDArray[np.int64]) -> None:
