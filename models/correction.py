@@ -5,6 +5,8 @@ that is taken is decided on normal running that neither has seen, and beyond wha
 training it is cut: on operating points that were never seen a network may say anything.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -87,18 +89,15 @@ def fit_corrected_pca(
     return corrected.eval()
 
 
-def find_gain(
-    unseen: list[
-        tuple[CorrectedPca, Float[Tensor, "batch channel time"], Bool[Tensor, "batch channel time"]]
-    ],
-) -> float:
+def find_gain(unseen: Sequence[tuple[CorrectedPca, Tensor, Tensor]]) -> float:
     """Share of the corrections that explains most of normal running which they were not made from.
 
     The slope of a regression through the origin of what the linear models leave over on the
     corrections, not below 0 and not above 1.
 
     Args:
-        unseen: models, each with windows in its standard units that it has not seen.
+        unseen: models, each with windows that it has not seen, (batch, channel, time) in its
+            standard units, and where a value is present.
     """
     shared, own = 0.0, 0.0
     with torch.no_grad():

@@ -233,7 +233,11 @@ def fit_vae(
         deterministic=True,
     )
     training = VaeTraining(vae, augmenter, config, linear=linear, seed=seed)
-    trainer.fit(training, WindowData(source, config, seed=seed))
+    torch.set_flush_denormal(True)  # where little is left to learn, gradients fall below them
+    try:
+        trainer.fit(training, WindowData(source, config, seed=seed))
+    finally:
+        torch.set_flush_denormal(False)
     _forget_constant(vae, rows)
     _centre(vae.eval(), source, linear)
     return vae
