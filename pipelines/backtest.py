@@ -125,9 +125,12 @@ def told_in_brief(summary: Mapping[str, Any], out: Path) -> str:
     share = own["anomalous_share"]
     rate = summary["windows_per_second"] or 0.0
     shown = "no row was scored" if share is None else f"{share:.2%} of the scored rows anomalous"
+    found = f"{own['found']} of {own['faults']} labelled faults found; outside them " * bool(
+        own["faults"]
+    )
     device = f"faultwatch-edge run {out / summary['bundle']} --key {out / PUBLIC_KEY} --source FILE"
     lines = [
-        f"{summary['tried_on']}: {own['alarms']} alarms; {shown}",
+        f"{summary['tried_on']}: {found}{own['alarms']} alarms, {shown}",
         f"{rows['scored']} of {rows['test']} rows scored, {rate:.0f} windows a second",
         *(f"CHECK: {warning}" for warning in summary["warnings"]),
         f"The page:    {out / 'report.html'}",

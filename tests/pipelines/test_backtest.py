@@ -259,6 +259,7 @@ def test_a_summary_without_scores_is_said_plainly(done: tuple[dict[str, Any], Pa
     summary["detectors"]["window_pca"]["anomalous_share"] = None
     summary["warnings"] = ["look out"]
     text = told_in_brief(summary, Path("out"))
+    assert text.startswith("test.csv: 1 of 1 labelled faults found; outside them ")
     assert "no row was scored" in text
     assert "CHECK: look out" in text
 
