@@ -341,7 +341,7 @@ def test_a_pump_run_that_is_too_short_is_refused(pump: Path) -> None:
 
 
 def test_a_gap_separates_runs_and_a_late_row_does_not() -> None:
-    at = [START + timedelta(seconds=second) for second in (0, 1, 3, 13, 30)]
+    at = [START + timedelta(seconds=second) for second in (0, 1, 3, 8, 30)]
     samples = pl.DataFrame({"time": at, "flow": [1.0, 2.0, 3.0, 4.0, 5.0]})
     runs = uninterrupted(samples, (Channel(name="flow"),), PUMP_WINDOW)
     assert [run[:, 0].tolist() for run in runs] == [[1.0, 2.0, 3.0, 4.0], [5.0]]
