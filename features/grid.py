@@ -58,6 +58,11 @@ class WindowConfig(BaseModel):
         return self.length * self.sample_period_s
 
     @property
+    def hop_s(self) -> float:
+        """Seconds from the end of a window to that of the next: the time that each stands for."""
+        return self.hop * self.sample_period_s
+
+    @property
     def sample_period_us(self) -> int:
         """Length of a grid cell in microseconds."""
         return round(self.sample_period_s * 1e6)

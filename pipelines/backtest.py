@@ -34,6 +34,7 @@ from pipelines.two_files import (
     OutOfOrderError,
     Pair,
     TrialOptions,
+    in_order,
     open_pair,
     read_normal,
     read_test,
@@ -67,7 +68,7 @@ class _Tested:
         self.bad += rows.bad
         self.refused.update(rows.refused)
         usable = rows.frame.filter(pl.col("time").is_not_null()).select("time", *names)
-        self.quality.add(usable.unique("time", keep="last", maintain_order=True))
+        self.quality.add(in_order(usable))
         return rows.frame
 
 
@@ -196,15 +197,9 @@ class Trial:
             normal=chosen.fitted.normal,
             far=self._options.far,
             watched=watched,
-            figures={
-                name: count_figures(
-                    one,
-                    intervals,
-                    hop_s=window.hop * window.sample_period_s,
-                    since_row=self._since_row,
-                )
-                for name, one in watched.items()
-            },
+            figures=count_figures(
+                watched, intervals, hop_s=window.hop_s, since_row=self._since_row
+            ),
             intervals=intervals,
             rows=tested.rows,
             since_row=self._since_row,

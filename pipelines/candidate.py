@@ -93,11 +93,10 @@ def make_candidate(
     model = asset.model.model_copy(update={"reconstructor": reconstructor})
     recipe = Recipe(asset.channel, asset.window, asset.regime, model)
     fitted = fit_detector(normal, recipe, logger=logger, say=say)
-    hop_s = asset.window.sample_period_s * asset.window.hop
     threshold = (
-        find_threshold(fitted.normal, asset.alarm, window_s=hop_s)
+        find_threshold(fitted.normal, asset.alarm, window_s=asset.window.hop_s)
         if far is None
-        else share_threshold(fitted.normal, asset.alarm, far=far, window_s=hop_s)
+        else share_threshold(fitted.normal, asset.alarm, far=far, window_s=asset.window.hop_s)
     )
     say(f"exporting {reconstructor}")
     path = export_bundle(

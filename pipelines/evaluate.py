@@ -22,7 +22,7 @@ from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import write_outcome
 from pipelines.replay import judge_bundle
 from pipelines.settings import Settings
-from pipelines.tracking import RegisteredVersion, Registry
+from pipelines.tracking import RegisteredVersion, Registry, RegistryError
 from pipelines.verdict import Scorecard, describe, fault_table, flat, injected_table, metrics_of
 from pipelines.watch import runtime_rate, watch, with_row_numbers
 
@@ -69,7 +69,7 @@ def evaluate_asset(
         The note at the top of the run.
 
     Raises:
-        pipelines.tracking.RegistryError: there is no such bundle.
+        pipelines.tracking.RegistryError: there is no such bundle, or it has other channels.
         pipelines.history.HistoryError: there is nothing to judge by.
     """
     registry = Registry(settings, asset.asset.id)
@@ -78,6 +78,7 @@ def evaluate_asset(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bundles = _bundles(registry, registered, settings, folder)
+        check_channels(asset, next(iter(bundles.values())))
         say(f"replaying {history.held_out.height} samples, labelled and injected faults")
         cards = [
             score_bundle(asset, name if place else f"{name} {registered.version}", bundle, history)
@@ -97,6 +98,22 @@ def evaluate_asset(
             )
             registry.log_report(folder / "report")
     return note
+
+
+def check_channels(asset: AssetConfig, bundle: Bundle) -> None:
+    """Refuse a bundle of other channels than the asset file has.
+
+    Raises:
+        pipelines.tracking.RegistryError: it has other ones, or in another order.
+    """
+    names = tuple(channel_names(asset.channel))
+    if bundle.manifest.channel_names != names:
+        other = sorted({*names} ^ {*bundle.manifest.channel_names})
+        what = f"differ in {', '.join(other)}" if other else "are in another order"
+        raise RegistryError(
+            f"{asset.asset.id}: the channels of version {bundle.manifest.version} and of the asset "
+            f"file {what}; train again, or evaluate with the file that it was trained with"
+        )
 
 
 def _bundles(
@@ -122,7 +139,6 @@ def _outcome(
     columns = {channel.name: channel.tag or channel.name for channel in asset.channel}
     rows = with_row_numbers(history.held_out)
     watched = watch(bundles, asset, [rows], columns, folder=folder / "scores")
-    hop_s = window.hop * window.sample_period_s
     return Outcome(
         asset=asset,
         columns=columns,
@@ -133,10 +149,7 @@ def _outcome(
         normal=None,
         far=None,
         watched=watched,
-        figures={
-            name: count_figures(one, history.intervals, hop_s=hop_s, since_row=0)
-            for name, one in watched.items()
-        },
+        figures=count_figures(watched, history.intervals, hop_s=window.hop_s),
         intervals=history.intervals,
         rows=rows.height,
         since_row=0,

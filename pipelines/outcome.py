@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from statistics import median
 
 import polars as pl
@@ -89,23 +89,31 @@ class Outcome:
         rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= self.since_row)
         return alarms_since(watched, rows.select(pl.col("time").min()).collect().item())
 
-    @property
-    def hop_s(self) -> float:
-        """Scored time that each window stands for."""
-        return self.asset.window.hop * self.asset.window.sample_period_s
-
 
 def count_figures(
-    watched: Watched, intervals: Sequence[Interval], *, hop_s: float, since_row: int
-) -> Figures:
-    """Count what a detector made of the rows.
+    watched: Mapping[str, Watched],
+    intervals: Sequence[Interval],
+    *,
+    hop_s: float,
+    since_row: int = 0,
+) -> dict[str, Figures]:
+    """Count what each detector made of the rows.
 
     Args:
-        watched: its life.
+        watched: their lives, by name.
         intervals: labels; a row or an alarm belongs to one if ``start < t <= end``.
         hop_s: scored time that each window stands for.
         since_row: rows before it do not count.
     """
+    return {
+        name: _count(one, intervals, hop_s=hop_s, since_row=since_row)
+        for name, one in watched.items()
+    }
+
+
+def _count(
+    watched: Watched, intervals: Sequence[Interval], *, hop_s: float, since_row: int
+) -> Figures:
     upset = [one for one in intervals if one.kind != "nuisance"]
     faults = [one for one in intervals if one.kind in FAULTS]
     rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= since_row)
@@ -148,11 +156,6 @@ def alarms_since(watched: Watched, start: datetime | None) -> list[AlarmRecord]:
 def interval_at(intervals: Sequence[Interval], at_us: int) -> Interval | None:
     """The first labelled interval that an instant belongs to."""
     return next((one for one in intervals if _holds(one, at_us)), None)
-
-
-def as_time(us: int) -> datetime:
-    """Microseconds since the epoch as a time."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
 
 
 def _within(intervals: Sequence[Interval]) -> pl.Expr:

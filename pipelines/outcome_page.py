@@ -1,6 +1,6 @@
 """An outcome as a page: what was learned, what is promised, what was found, for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from features.channels import Channel
 from features.remarks import in_time
-from pipelines.outcome import Figures, Outcome, interval_at
-from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace
+from pipelines.outcome import Outcome, interval_at
+from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace, is_better
 from pipelines.replay import microseconds_of
 from pipelines.scoring import AlarmRecord
 from pipelines.verdict import promise
@@ -31,14 +31,14 @@ def make_page(outcome: Outcome) -> Page:
     """Put an outcome into the words and numbers of a page."""
     x, scores = _timelines(outcome)
     lines = [_detector(outcome, name, score) for name, score in scores.items()]
-    alarms = outcome.alarms[:MOST_ALARMS]
+    alarms = outcome.alarms
     files = (f"learned from: {outcome.learned_from}", f"tried on: {outcome.tried_on}")
     return Page(
         title=f"{outcome.tried_on}, as seen by a detector that learned from {_teacher(outcome)}",
-        verdict=" ".join(_verdict(outcome)),
+        verdict=" ".join(_verdict(outcome, dict(zip(scores, lines, strict=True)))),
         facts=tuple(_facts(outcome)),
         promise=_promise(outcome),
-        warnings=(*outcome.warnings, *_too_many(outcome)),
+        warnings=(*outcome.warnings, *_too_many(len(alarms))),
         channels=tuple(_channel(outcome, channel) for channel in outcome.asset.channel),
         quality=tuple(
             (name, report.remarks) for name, report in zip(files, outcome.quality, strict=True)
@@ -46,7 +46,7 @@ def make_page(outcome: Outcome) -> Page:
         has_times=outcome.has_times,
         x=x,
         detectors=tuple(lines),
-        alarms=tuple(_alarm(outcome, record) for record in alarms),
+        alarms=tuple(_alarm(outcome, record) for record in alarms[:MOST_ALARMS]),
         labels=tuple(
             Stretch(_seconds(one.start), _seconds(one.end), one.kind, one.note)
             for one in outcome.intervals
@@ -60,8 +60,7 @@ def _teacher(outcome: Outcome) -> str:
     return outcome.learned_from
 
 
-def _too_many(outcome: Outcome) -> Iterator[str]:
-    count = len(outcome.alarms)
+def _too_many(count: int) -> Iterator[str]:
     if count > MOST_ALARMS:
         yield f"{count} alarms were raised; the first {MOST_ALARMS} are listed"
 
@@ -102,7 +101,7 @@ def _detector(outcome: Outcome, name: str, score: NDArray[np.float64]) -> Detect
     )
 
 
-def _verdict(outcome: Outcome) -> Iterator[str]:
+def _verdict(outcome: Outcome, lines: Mapping[str, DetectorLine]) -> Iterator[str]:
     own = outcome.figures[outcome.chosen]
     where = f"{outcome.rows - outcome.since_row:,} rows"
     if outcome.has_times:
@@ -115,22 +114,13 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         yield f"{own.found} of {own.faults} labelled faults found; {count.lower()} outside them."
     else:
         yield f"{count} in {where}."
-    better = [name for name in outcome.figures if _is_better(outcome.figures[name], own)]
+    chosen = lines[outcome.chosen]
+    better = [name for name, line in lines.items() if is_better(line, chosen)]
     if better:
         names = " and ".join(NAMES.get(name, name) for name in better)
         yield f"{names} did better here: take --reconstructor {better[0]}."
     elif own.faults:
         yield "No linear rival did better."
-
-
-def _is_better(one: Figures, other: Figures) -> bool:
-    """Whether one found no fewer labelled faults with no more alarms elsewhere, and was better."""
-    return (
-        bool(one.faults)
-        and one.found >= other.found
-        and one.alarms <= other.alarms
-        and (one.found, -one.alarms) != (other.found, -other.alarms)
-    )
 
 
 def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:

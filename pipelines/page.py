@@ -358,23 +358,28 @@ def _comparison(page: Page) -> tuple[bool, str]:
             "No fault is labelled, so nobody knows which of these alarms are right: more alarms "
             "may be more faults found or more false alarms."
         )
-    better = [rival for rival in rivals if _dominates(rival, first)]
+    better = [rival for rival in rivals if is_better(rival, first)]
     if better:
         return True, " ".join(
             f"{rival.name} did better. {_beside(first, rival)}" for rival in better
         )
-    if all(_dominates(first, rival) for rival in rivals):
+    if all(is_better(first, rival) for rival in rivals):
         return False, f"{first.name} did better than every rival."
-    others = [rival for rival in rivals if not _dominates(first, rival)]
+    others = [rival for rival in rivals if not is_better(first, rival)]
     return True, (
         f"{first.name} did not do better than {' and '.join(rival.name for rival in others)}. "
         f"{' '.join(_beside(first, rival) for rival in others)}"
     )
 
 
-def _dominates(one: DetectorLine, other: DetectorLine) -> bool:
-    """No worse by faults found and by alarms outside them, and better by one of them."""
-    ours, theirs = (one.found or 0, -one.alarms), (other.found or 0, -other.alarms)
+def is_better(one: DetectorLine, other: DetectorLine) -> bool:
+    """No worse by faults found and by alarms outside them, and better by one of them.
+
+    Without labels nobody is.
+    """
+    if one.found is None:
+        return False
+    ours, theirs = (one.found, -one.alarms), (other.found or 0, -other.alarms)
     return ours != theirs and all(mine >= yours for mine, yours in zip(ours, theirs, strict=True))
 
 

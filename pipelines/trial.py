@@ -121,9 +121,10 @@ def try_detector(
             far=far,
             at=datetime.fromtimestamp(0, UTC),
         )[reconstructor]
-        hop_s = period * window.hop
-        by_budget = find_threshold(made.fitted.normal, asset.alarm, window_s=hop_s).score
-        by_share = share_threshold(made.fitted.normal, asset.alarm, far=far, window_s=hop_s).score
+        by_budget = find_threshold(made.fitted.normal, asset.alarm, window_s=window.hop_s).score
+        by_share = share_threshold(
+            made.fitted.normal, asset.alarm, far=far, window_s=window.hop_s
+        ).score
         return [
             Tried(
                 _scores(made.bundle, asset, test, names, folder / f"rows_{number}"),

@@ -33,7 +33,6 @@ ROW_TIME = "row_time"
 MOST_VALUES = 20_000_000
 """Values of normal running that are learned from, at most: the newest ones; bounds the memory."""
 SLOW_S = 60.0
-LATEST = -(2**62)
 
 
 @dataclass(frozen=True)
@@ -335,22 +334,17 @@ def read_test(pair: Pair) -> Iterator[Rows]:
     latest: int | None = None
     for rows in read_rows(pair.test, pair.asset.channel, pair.sources[1]):
         frame = _with_instants(rows.frame, latest)
-        known = frame["at_us"].drop_nulls()
-        if len(known):
-            if not known.is_sorted() or (latest is not None and _first_us(frame) <= latest):
+        times = rows.frame["time"].drop_nulls().dt.epoch("us")
+        if len(times):
+            if not times.is_sorted() or (latest is not None and times[0] <= latest):
                 raise OutOfOrderError
-            latest = int(known[-1])
+            latest = int(times[-1])
         yield Rows(frame, rows.refused, rows.bad)
 
 
 def _with_instants(frame: pl.DataFrame, latest: int | None) -> pl.DataFrame:
     at_us = pl.col("time").dt.epoch("us").forward_fill().fill_null(pl.lit(latest, pl.Int64))
     return frame.with_columns(at_us=at_us.cast(pl.Int64))
-
-
-def _first_us(frame: pl.DataFrame) -> int:
-    """First time of the rows that have one of their own."""
-    return int(frame["time"].drop_nulls().dt.epoch("us").first() or LATEST)  # type: ignore[arg-type]
 
 
 def read_test_in_order(pair: Pair) -> Rows:

@@ -142,7 +142,12 @@ def with_row_numbers(samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def runtime_rate(bundle: Bundle, windows: Windows) -> float:
-    """Windows a second of ONNX Runtime alone, in batches of 256, on windows that lie ready."""
+    """Windows a second of ONNX Runtime alone, in batches of 256, on windows that lie ready.
+
+    0 where there are no windows.
+    """
+    if not len(windows):
+        return 0.0
     runtime = Detector.from_bundle(bundle)
     index = np.arange(min(len(windows), 4 * RUNTIME_BATCH))
     batches = [

@@ -202,6 +202,21 @@ def test_a_first_row_without_a_time_is_never_scored(tmp_path: Path) -> None:
     assert rows.frame["at_us"][0] is None
 
 
+def test_a_slice_of_rows_without_times_is_not_out_of_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.reading.most_rows", lambda *_: 50)
+    lost = table(2_000).with_columns(
+        time=pl.when(pl.int_range(2_000).is_between(1_000, 1_099))
+        .then(pl.lit("soon"))
+        .otherwise("time")
+    )
+    slices = list(read_test(tables(tmp_path, table(), lost)))
+    assert len(slices) == 40
+    assert [rows.frame["time"].null_count() for rows in slices[19:23]] == [0, 50, 50, 0]
+    assert slices[21].frame["at_us"].unique().to_list() == [slices[19].frame["at_us"][-1]]
+
+
 def test_rows_out_of_order_are_put_in_order_when_all_are_known(tmp_path: Path) -> None:
     shuffled = table().sample(fraction=1.0, shuffle=True, seed=3)
     pair = tables(tmp_path, shuffled, shuffled)

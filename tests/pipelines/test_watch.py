@@ -200,3 +200,5 @@ def test_the_runtime_alone_is_timed(bundle: Bundle, monkeypatch: pytest.MonkeyPa
     times = np.arange(20).astype("datetime64[us]")
     windows = Windows(cells, times, np.zeros(20, np.int64), np.arange(1, 20), 2)
     assert runtime_rate(bundle, windows) > 0
+    none = Windows(cells, times, np.zeros(20, np.int64), np.arange(0), 2)
+    assert runtime_rate(bundle, none) == 0.0
