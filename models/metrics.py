@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 Counts = NDArray[np.float64]
 """(..., 4): faulty and alarmed, normal and alarmed, faulty and quiet, normal and quiet."""
@@ -77,12 +77,11 @@ def roc_auc(faulty: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
         >>> roc_auc(np.array([False, False, True, True]), np.array([0.0, 2.0, 2.0, 3.0]))
         0.875
     """
-    faulty_count, normal_count = int(faulty.sum()), int((~faulty).sum())
-    if not faulty_count or not normal_count:
+    if faulty.all() or not faulty.any():
         return float("nan")
-    ranks = rankdata(np.where(np.isnan(score), -np.inf, score))
-    above = ranks[faulty].sum() - faulty_count * (faulty_count + 1) / 2
-    return float(above / (faulty_count * normal_count))
+    scored = score[~np.isnan(score)]
+    lowest = scored.min() - 1.0 if len(scored) else 0.0
+    return float(roc_auc_score(faulty, np.where(np.isnan(score), lowest, score)))
 
 
 def rows_to_alarm(anomalous: NDArray[np.bool_], *, in_a_row: int = IN_A_ROW) -> int | None:

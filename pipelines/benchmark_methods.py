@@ -2,60 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from features.channels import Channel
-from features.grid import WindowConfig
 from models.calibration import CalibrationError
 from models.config import ReconstructorName
 from models.plain_autoencoders import conv_autoencoder, lstm_autoencoder
 from models.rival_calibration import fit_calibrated
 from models.rivals import Rival, isolation_forest, nearest_neighbours, pca
 from pipelines.benchmark_data import BenchmarkData, Case, UnseenRun, uninterrupted
+from pipelines.trial import Tried
 
 FAR = 0.01
 """Share of the rows of normal running that may reach a threshold."""
-
-
-class TriedRun(Protocol):
-    """What the product's path says of a run."""
-
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """Score of each row, NaN = not scored."""
-        ...
-
-    @property
-    def by_share(self) -> float:
-        """Threshold that a share of normal running reaches."""
-        ...
-
-    @property
-    def by_budget(self) -> float:
-        """Threshold for the default false-alarm budget."""
-        ...
-
-
-class TryDetector(Protocol):
-    """The product's path, from samples of normal running to scores of other samples."""
-
-    def __call__(
-        self,
-        train: pl.DataFrame,
-        tests: Sequence[pl.DataFrame],
-        *,
-        channels: tuple[Channel, ...],
-        window: WindowConfig,
-        reconstructor: ReconstructorName,
-        far: float,
-        seed: int,
-    ) -> Sequence[TriedRun]:
-        """Learn, and score every row of the tests."""
-        ...
+TryDetector = Callable[..., Sequence[Tried]]
+"""The product's path, `pipelines.trial.try_detector`, or what stands in for it in tests."""
 
 
 @dataclass(frozen=True)
