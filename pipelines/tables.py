@@ -100,17 +100,22 @@ class Table:
             else column
             for column in columns
         ]
-        DeltaTable.create(
-            self.address,
-            Schema(noted),
-            mode="ignore",
-            # Old versions stay readable, as far as their files are kept: trainings name them.
-            configuration={
-                "delta.logRetentionDuration": "interval 3650 days",
-                "delta.dataSkippingStatsColumns": self.indexed,
-            },
-            partition_by=self.partition_by,
-        )
+        try:
+            DeltaTable.create(
+                self.address,
+                Schema(noted),
+                mode="ignore",
+                # Old versions stay readable, as far as their files are kept: trainings name them.
+                configuration={
+                    "delta.logRetentionDuration": "interval 3650 days",
+                    "delta.dataSkippingStatsColumns": self.indexed,
+                },
+                partition_by=self.partition_by,
+                commit_properties=_pinned(),
+            )
+        except CommitFailedError:  # another writer made it in this moment
+            if not self.exists():
+                raise
 
     def version(self) -> int:
         """Newest version; -1 while there is none."""

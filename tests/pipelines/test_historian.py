@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -224,6 +225,20 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     counts = [historian.progress(historian.sources.of(name)).counts for name in ranks.values()]
     assert sum(counts, MergeCounts()).rows == 30
     assert sum(one.kept for one in counts) == 16
+
+
+def test_a_table_made_by_many_at_once_is_made_once(tmp_path: Path) -> None:
+    made = [tables.Table(str(tmp_path / str(n)), {"note": pl.String()}) for n in range(20)]
+    together = threading.Barrier(4)
+
+    def create_all(_: int) -> None:
+        for table in made:
+            together.wait(timeout=60)
+            table.create()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(create_all, range(4)))
+    assert [table.version() for table in made] == [0] * 20
 
 
 def test_writers_of_one_source_at_once_lose_nothing(tmp_path: Path) -> None:
