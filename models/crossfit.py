@@ -6,14 +6,12 @@ residuals. All maps, and later the threshold, are fitted on these. The detector 
 trained on everything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from features.channels import Channel
 from features.grid import WindowConfig
@@ -26,16 +24,18 @@ from models.calibration import (
     check_unseen,
     fit_p_value_map,
 )
-from models.config import ModelConfig, RegimeConfig
+from models.config import ModelConfig, ReconstructorName, RegimeConfig
 from models.correction import CorrectedPca, find_gain, fit_corrected_pca
 from models.detector import Calibration, Detector
 from models.gate import RegimeGate
-from models.head import fit_energy_head, fit_pca_head, residual_means
-from models.normalizer import Normalizer, fit_normalizer
+from models.head import SCALES
+from models.held_out import FoldModel, HeldOut, carried
+from models.memory import supported_rates
+from models.normalizer import fit_normalizer
 from models.sensors import SensorStatus
-from models.smoothing import LIMIT, Smoothing
+from models.smoothing import LIMIT, LONG_RATE, RATE, SurpriseAverages
 from models.training import TrainingLogger, TrainingWindows
-from models.window_pca import RowPca, fit_row_pca, fit_window_pca
+from models.window_pca import fit_row_pca, fit_window_pca
 
 BATCH = 256
 MAPPED = 65_536
@@ -67,14 +67,6 @@ class FittedDetector:
 
     detector: Detector
     normal: NormalScores
-
-
-@dataclass(frozen=True)
-class _Unseen:
-    """What models say of windows that they were not trained on."""
-
-    means: Float[Tensor, "batch scale channel"]
-    latent: Float[Tensor, "batch latent"]
 
 
 @dataclass(frozen=True)
@@ -112,37 +104,30 @@ def fit_detector(
     _check_enough(fold, scored, recipe)
     models = _fit_folds(windows, recipe, fold, scored, say)
     gain = _share_corrections(models, windows, np.where(scored, fold, -1))
-    unseen = [
-        _apply(*models[held_out], windows, np.flatnonzero(fold == held_out))
-        for held_out in range(recipe.model.folds)
-    ]
-    statistics = _statistics(models, unseen, fold, scored)
-    segment = _segments(windows, fold)
-    calibration, score = _calibrate(statistics, scored, segment, used=fold >= 0)
+    held_out = HeldOut(windows, models, fold, scored)
+    calibration, score = _calibrate(
+        held_out, averaged_statistics(recipe.model.reconstructor, int(held_out.fitted.sum()))
+    )
     say(f"training {recipe.model.reconstructor} on all normal running")
     index = np.flatnonzero(scored)
-    normalizer, reconstructor = _fit_model(
-        windows, index, recipe.model, seed=recipe.model.seed, logger=logger
-    )
-    if isinstance(reconstructor, CorrectedPca):
-        reconstructor.gain.fill_(gain)
+    model = _fit_model(windows, index, recipe.model, seed=recipe.model.seed, logger=logger)
+    if isinstance(model.reconstructor, CorrectedPca):
+        model.reconstructor.gain.fill_(gain)
         say(f"taking {gain:.0%} of the corrections of the linear model")
-    means = torch.cat(
-        [
-            _in_units(part.means[scored[fold == number]], models[number][0], normalizer)
-            for number, part in enumerate(unseen)
-        ]
-    )
+    memory, head = held_out.head(model)
     detector = Detector(
-        normalizer=normalizer,
-        reconstructor=reconstructor,
-        head=_fit_head(reconstructor, means),
+        normalizer=model.normalizer,
+        reconstructor=model.reconstructor,
+        memory=memory,
+        head=head,
         calibration=calibration,
         gate=gate,
         sensors=SensorStatus(recipe.channels),
     )
     used = fold >= 0
-    normal = NormalScores(score[used], scored[used], segment[used], windows.end_times[used])
+    normal = NormalScores(
+        score[used], scored[used], held_out.segment[used], windows.end_times[used]
+    )
     return FittedDetector(detector.eval(), normal)
 
 
@@ -197,9 +182,9 @@ def _fit_folds(
     fold: NDArray[np.int64],
     scored: NDArray[np.bool_],
     say: Callable[[str], None],
-) -> list[tuple[Normalizer, nn.Module]]:
+) -> list[FoldModel]:
     """One model for each fold, trained on the others."""
-    models: list[tuple[Normalizer, nn.Module]] = []
+    models: list[FoldModel] = []
     for held_out in range(recipe.model.folds):
         say(f"training {recipe.model.reconstructor}, fold {held_out + 1} of {recipe.model.folds}")
         index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
@@ -222,21 +207,20 @@ def _fit_model(
     *,
     seed: int,
     logger: TrainingLogger | None = None,
-) -> tuple[Normalizer, nn.Module]:
+) -> FoldModel:
     normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]))
     source = TrainingWindows(windows, index, normalizer)
     spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), LINEAR_WINDOWS)).astype(int))
     values, _ = source.batch(spread)
     if config.reconstructor == "vae":
-        return normalizer, fit_corrected_pca(source, values, config, seed=seed, logger=logger)
+        corrected = fit_corrected_pca(source, values, config, seed=seed, logger=logger)
+        return FoldModel(normalizer, corrected)
     if config.reconstructor == "window_pca":
-        return normalizer, fit_window_pca(values, seed=seed)
-    return normalizer, fit_row_pca(values[:, :, -1])
+        return FoldModel(normalizer, fit_window_pca(values, seed=seed))
+    return FoldModel(normalizer, fit_row_pca(values[:, :, -1]))
 
 
-def _share_corrections(
-    models: list[tuple[Normalizer, nn.Module]], windows: Windows, fold: NDArray[np.int64]
-) -> float:
+def _share_corrections(models: list[FoldModel], windows: Windows, fold: NDArray[np.int64]) -> float:
     """Find how much of the corrections to take on windows that they were not made from, and do."""
     unseen = []
     for held_out, (normalizer, model) in enumerate(models):
@@ -250,97 +234,44 @@ def _share_corrections(
     return gain
 
 
-def _apply(
-    normalizer: Normalizer, reconstructor: nn.Module, windows: Windows, index: NDArray[np.int64]
-) -> _Unseen:
-    parts: list[tuple[Tensor, Tensor]] = []
-    with torch.no_grad():
-        for start in range(0, len(index), BATCH):
-            values, present = normalizer(torch.from_numpy(windows.take(index[start:][:BATCH])))
-            reconstruction, latent = reconstructor(values, present)
-            parts.append((residual_means(values - reconstruction, present), latent))
-    return _Unseen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+def averaged_statistics(
+    reconstructor: ReconstructorName, windows: int
+) -> dict[float, tuple[int, ...]]:
+    """Which statistics of the head are averaged at which rate.
 
+    Args:
+        reconstructor: single rows of PCA have T2 and Q, all others the energies of `SCALES`.
+        windows: of normal running that the averages are calibrated on.
 
-def _in_units(
-    means: Float[Tensor, "batch scale channel"], made_by: Normalizer, wanted: Normalizer
-) -> Float[Tensor, "batch scale channel"]:
-    """Residuals in the standard units of another fold: a channel may move more in one of them."""
-    return means * (made_by.scale / wanted.scale)
-
-
-def _fit_head(reconstructor: nn.Module, means: Float[Tensor, "batch scale channel"]) -> nn.Module:
-    if isinstance(reconstructor, RowPca):
-        return fit_pca_head(reconstructor, means)
-    return fit_energy_head(means)
-
-
-def _statistics(
-    models: list[tuple[Normalizer, nn.Module]],
-    unseen: list[_Unseen],
-    fold: NDArray[np.int64],
-    scored: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Statistics of each window by a model and a covariance that never saw its fold."""
-    columns: list[NDArray[np.float64]] = []
-    for held_out, (normalizer, reconstructor) in enumerate(models):
-        others = [
-            _in_units(part.means[scored[fold == number]], models[number][0], normalizer)
-            for number, part in enumerate(unseen)
-            if number != held_out
-        ]
-        head = _fit_head(reconstructor, torch.cat(others))
-        values, _ = head(unseen[held_out].means, unseen[held_out].latent)
-        columns.append(values.double().numpy())
-    statistics = np.zeros((len(fold), columns[0].shape[1]))
-    for held_out, column in enumerate(columns):
-        statistics[fold == held_out] = column
-    return statistics
-
-
-def _segments(windows: Windows, fold: NDArray[np.int64]) -> NDArray[np.int64]:
-    owner = windows.sequences[windows.ends]
-    breaks = (np.diff(owner) != 0) | (np.diff(fold) != 0)
-    return np.concatenate(([0], np.cumsum(breaks)))
+    Example:
+        >>> averaged_statistics("vae", 400), averaged_statistics("vae", 500)
+        ({0.15: (0, 1, 2)}, {0.15: (0, 1, 2), 0.04: (1,)})
+    """
+    if reconstructor == "pca":
+        return {RATE: (0, 1)}
+    long = {rate: (SCALES.index("quarter"),) for rate in supported_rates((LONG_RATE,), windows)}
+    return {RATE: tuple(range(len(SCALES))), **long}
 
 
 def _calibrate(
-    statistics: NDArray[np.float64],
-    scored: NDArray[np.bool_],
-    segment: NDArray[np.int64],
-    *,
-    used: NDArray[np.bool_],
+    held_out: HeldOut, averaged: Mapping[float, Sequence[int]]
 ) -> tuple[Calibration, NDArray[np.float32]]:
     """Fit the three maps in turn; return them and the score of every window."""
-    fitted = used & scored
+    statistics, fitted = held_out.statistics(), held_out.fitted
     instant = fit_p_value_map(statistics[fitted])
     surprise = _mapped(instant, statistics)
-    averages = _smooth(surprise, scored, segment)
+    smoothing = SurpriseAverages(averaged)
+    excess = torch.from_numpy(np.minimum(surprise, LIMIT) - NEUTRAL).float()
+    averages = carried(smoothing, excess, held_out.scored, held_out.segment).double().numpy()
     smoothed = fit_p_value_map(averages[fitted])
     evidence = np.concatenate([surprise, _mapped(smoothed, averages)], axis=1)
     strongest = evidence.max(axis=1, keepdims=True)
     combined = fit_p_value_map(strongest[fitted])
     score = _mapped(combined, strongest)[:, 0].astype(np.float32)
-    return Calibration(instant, smoothed, combined), score
+    return Calibration(instant, smoothing, smoothed, combined), score
 
 
 def _mapped(to_score: PValueMap, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
     parts = torch.split(torch.from_numpy(statistics).float(), MAPPED)
     scores: NDArray[np.float64] = torch.cat([to_score(part) for part in parts]).double().numpy()
     return scores
-
-
-def _smooth(
-    surprise: NDArray[np.float64], scored: NDArray[np.bool_], segment: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    smoothing = Smoothing()
-    values = torch.from_numpy(np.minimum(surprise, LIMIT) - NEUTRAL).float()
-    weights = torch.from_numpy(scored).float()
-    averages = torch.zeros_like(values)
-    for places in np.split(np.arange(len(segment)), np.flatnonzero(np.diff(segment)) + 1):
-        state = torch.zeros(values.shape[1])
-        for start in range(0, len(places), BATCH):
-            part = places[start : start + BATCH]
-            averages[part], state = smoothing(values[part], state, weights[part])
-    smoothed: NDArray[np.float64] = averages.double().numpy()
-    return smoothed

@@ -11,9 +11,10 @@ from typing_extensions import override
 from models.calibration import NEUTRAL, PValueMap
 from models.gate import RegimeGate
 from models.head import residual_means
+from models.memory import ResidualMemory
 from models.normalizer import Normalizer
 from models.sensors import SensorStatus
-from models.smoothing import LIMIT, Smoothing
+from models.smoothing import LIMIT, SurpriseAverages
 
 
 class Reconstructor(Protocol):
@@ -37,9 +38,10 @@ class Head(Protocol):
 
 
 class Calibration(NamedTuple):
-    """The three maps from statistics to the score."""
+    """From statistics to the score: three maps, and what averages between the first two."""
 
     instant: PValueMap
+    smoothing: SurpriseAverages
     smoothed: PValueMap
     combined: PValueMap
 
@@ -59,7 +61,8 @@ class Detection(NamedTuple):
 class Detector(nn.Module):
     """Consecutive windows of one asset in, calibrated scores out.
 
-    The state holds the gate's count of running cells and the averages of the smoothing.
+    The state holds the gate's count of running cells, the memories of the residual and the
+    averages of the surprise.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Detector(nn.Module):
         *,
         normalizer: Normalizer,
         reconstructor: nn.Module,
+        memory: ResidualMemory,
         head: nn.Module,
         calibration: Calibration,
         gate: RegimeGate,
@@ -75,12 +79,12 @@ class Detector(nn.Module):
         super().__init__()
         self.normalizer = normalizer
         self.reconstructor = reconstructor
+        self.memory = memory
         self.head = head
-        self.instant, self.smoothed, self.combined = calibration
+        self.instant, self.smoothing, self.smoothed, self.combined = calibration
         self.gate = gate
         self.sensors = sensors
-        self.smoothing = Smoothing()
-        self.state_size = 1 + len(self.instant.knots)
+        self.state_size = 1 + memory.state_size + self.smoothing.state_size
 
     @override
     def forward(
@@ -92,13 +96,17 @@ class Detector(nn.Module):
             window: engineering units, NaN = missing, in order of time.
             state: zeros at the start of a sequence, else ``next_state`` of the call before.
         """
-        gate, running = self.gate(window, state[:1])
+        started, remembered, averaged = torch.split(
+            state, [1, self.memory.state_size, self.smoothing.state_size]
+        )
+        gate, running = self.gate(window, started)
         values, present = self.normalizer(window)
         reconstruction, latent = self.reconstructor(values, present)
         means = residual_means(values - reconstruction, present)
-        statistics, contribution = self.head(means, latent)
+        lasting, memory = self.memory(means[:, 0], remembered, gate)
+        statistics, contribution = self.head(torch.cat([means, lasting], dim=1), latent)
         surprise = self.instant(statistics)
-        averages, memory = self.smoothing(surprise.clamp(max=LIMIT) - NEUTRAL, state[1:], gate)
+        averages, average = self.smoothing(surprise.clamp(max=LIMIT) - NEUTRAL, averaged, gate)
         evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
         score = self.combined(evidence.amax(dim=1, keepdim=True)).squeeze(1)
         return Detection(
@@ -108,7 +116,7 @@ class Detector(nn.Module):
             gate=gate,
             reconstruction=self.normalizer.restore(reconstruction),
             latent=latent,
-            next_state=torch.cat([running, memory]),
+            next_state=torch.cat([running, memory, average]),
         )
 
 

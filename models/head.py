@@ -1,7 +1,8 @@
 """Residual to statistics: how far a window lies from what was expected, and which channels say so.
 
 The residual is whitened by its covariance in normal running at three time scales (last cell, mean
-of the last quarter, mean of the window). A high statistic means more anomalous.
+of the last quarter, mean of the window), and so are its long memories. A high statistic means more
+anomalous.
 
 References:
     O. Ledoit, M. Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
@@ -12,11 +13,13 @@ References:
     https://doi.org/10.1021/ie000141+
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import empirical_covariance, ledoit_wolf_shrinkage, shrunk_covariance
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -100,26 +103,35 @@ class PcaHead(nn.Module):
         return statistics, slope.square() / self.diagonal
 
 
-def fit_energy_head(means: Float[Tensor, "batch scale channel"]) -> EnergyHead:
+def fit_energy_head(
+    means: Float[Tensor, "batch scale channel"], rates: Sequence[float] = ()
+) -> EnergyHead:
     """Invert the shrunk covariance of residuals that their model was not trained on.
 
     Args:
-        means: out-of-fold residuals of normal running, as `residual_means` gives them.
+        means: out-of-fold residuals of normal running, as `residual_means` gives them, and after
+            them their memories.
+        rates: those of the memories.
     """
-    scales = means.double().numpy()
-    precision = np.stack([_precision(scales[:, scale]) for scale in range(len(SCALES))])
+    alike = [1.0] * len(SCALES) + [2.0 / rate for rate in rates]
+    precision = np.stack(
+        [_precision(means[:, scale].double().numpy(), alike=n) for scale, n in enumerate(alike)]
+    )
     return EnergyHead(torch.from_numpy(precision).float())
 
 
-def _precision(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+def _precision(residuals: NDArray[np.float64], *, alike: float) -> NDArray[np.float64]:
     """Inverse of the shrunk covariance; shrunk as a correlation, so that no unit dominates.
 
-    What a residual lacks to the least variance counts as noise of its own: where a model explains
-    a channel to the last digit, what is left is rounding, and must not be magnified.
+    The less independent the residuals, the more it is shrunk: of neighbours, ``alike`` count as
+    one. What a residual lacks to the least variance counts as noise of its own: where a model
+    explains a channel to the last digit, what is left is rounding, and must not be magnified.
     """
     variance = np.mean(residuals**2, axis=0)
     spread = np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
-    correlation, _ = ledoit_wolf(residuals / spread, assume_centered=True)
+    scaled = residuals / spread
+    shrinkage = min(1.0, alike * float(ledoit_wolf_shrinkage(scaled, assume_centered=True)))
+    correlation = shrunk_covariance(empirical_covariance(scaled, assume_centered=True), shrinkage)
     ridge = np.diag(1e-3 + (1.0 - variance / spread**2))
     inverse: NDArray[np.float64] = np.linalg.inv(correlation + ridge) / np.outer(spread, spread)
     return inverse

@@ -1,5 +1,7 @@
 """Exponentially weighted moving averages over consecutive windows, with their memory as state."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,6 +9,8 @@ from typing_extensions import override
 
 RATE = 0.15
 """Weight of the newest window."""
+LONG_RATE = 0.04
+"""The same, of the average that goes back furthest."""
 LIMIT = 10.0
 """Scores above this count as this: one spike must not be remembered for hours."""
 
@@ -45,3 +49,35 @@ class Smoothing(nn.Module):
         weights = torch.where(earlier, torch.exp(distance), 0.0) * (self.rate * scored)
         averages = weights @ values + torch.exp(decay).unsqueeze(1) * state
         return averages, averages[-1]
+
+
+class SurpriseAverages(nn.Module):
+    """Averages of some statistics at one rate, of others at another, with their memory as state.
+
+    Example:
+        >>> averages = SurpriseAverages({0.5: (0, 1), 0.25: (1,)})
+        >>> averages(torch.tensor([[4.0, 8.0]]), torch.zeros(3), torch.ones(1))[0].tolist()
+        [[2.0, 4.0, 2.0]]
+    """
+
+    def __init__(self, columns: Mapping[float, Sequence[int]]) -> None:
+        """Args: columns: rate to the numbers of the statistics that are averaged at it."""
+        super().__init__()
+        self.columns = tuple(tuple(numbers) for numbers in columns.values())
+        self.averages = nn.ModuleList(Smoothing(rate) for rate in columns)
+        self.state_size = sum(len(numbers) for numbers in self.columns)
+
+    @override
+    def forward(
+        self,
+        values: Float[Tensor, "batch statistic"],
+        state: Float[Tensor, " state"],
+        scored: Float[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch average"], Float[Tensor, " state"]]:
+        """Averages after each window, and the state that the next call starts from."""
+        states = torch.split(state, [len(numbers) for numbers in self.columns])
+        after = [
+            average(values[:, list(numbers)], before, scored)
+            for average, numbers, before in zip(self.averages, self.columns, states, strict=True)
+        ]
+        return torch.cat([part for part, _ in after], dim=1), torch.cat([kept for _, kept in after])

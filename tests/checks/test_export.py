@@ -178,7 +178,7 @@ def test_a_graph_that_forgets_in_batches_is_refused(
     fitted: FittedDetector, graph: bytes, manifest: Manifest, sequences: Sequence[Cells]
 ) -> None:
     detector = copy.deepcopy(fitted.detector)
-    detector.smoothing.rate = 0.5
+    detector.smoothing.averages[0].rate = 0.5  # type: ignore[assignment]
     with pytest.raises(ExportError, match="gives another score"):
         prove_parity(detector, graph, manifest, sequences)
 

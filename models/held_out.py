@@ -1,0 +1,152 @@
+"""What the models of the folds say of the windows that they never saw."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from features.windows import Windows
+from models.head import fit_energy_head, fit_pca_head, residual_means
+from models.memory import RATES, ResidualMemory, residual_limit, supported_rates
+from models.normalizer import Normalizer
+from models.window_pca import RowPca
+
+BATCH = 256
+
+
+class FoldModel(NamedTuple):
+    """What expects a window, in units of its own."""
+
+    normalizer: Normalizer
+    reconstructor: nn.Module
+
+
+class FittedHead(NamedTuple):
+    """A head, and the memories that it judges beside the window."""
+
+    memory: ResidualMemory
+    head: nn.Module
+
+
+class HeldOut:
+    """Residuals of normal running, each by the model of the fold that holds it out."""
+
+    def __init__(
+        self,
+        windows: Windows,
+        models: Sequence[FoldModel],
+        fold: NDArray[np.int64],
+        scored: NDArray[np.bool_],
+    ) -> None:
+        """Apply every model to its fold.
+
+        Args:
+            windows: normal running.
+            models: one for each fold, trained on the others.
+            fold: that holds out each window, -1 = none, (window,).
+            scored: whether the gate was open, (window,).
+        """
+        self.models = models
+        self.fold = fold
+        self.scored = scored
+        self.fitted = (fold >= 0) & scored
+        self.segment = _segments(windows, fold)
+        self.places = [np.flatnonzero(fold == number) for number in range(len(models))]
+        self.parts = [
+            _apply(model, windows, places)
+            for model, places in zip(models, self.places, strict=True)
+        ]
+
+    def statistics(self) -> NDArray[np.float64]:
+        """Statistics of each window by a model, a head and memories that never saw its fold."""
+        columns: list[NDArray[np.float64]] = []
+        for number, model in enumerate(self.models):
+            _, head, judged = self._fit(model, self.fitted & (self.fold != number))
+            places = self.places[number]
+            values, _ = head(judged[places], self.parts[number][1])
+            columns.append(values.double().numpy())
+        statistics = np.zeros((len(self.fold), columns[0].shape[1]))
+        for places, column in zip(self.places, columns, strict=True):
+            statistics[places] = column
+        return statistics
+
+    def head(self, model: FoldModel) -> FittedHead:
+        """Memories and head for a model trained on everything, from residuals that it never saw."""
+        memory, head, _ = self._fit(model, self.fitted)
+        return FittedHead(memory, head)
+
+    def _fit(
+        self, model: FoldModel, chosen: NDArray[np.bool_]
+    ) -> tuple[ResidualMemory, nn.Module, Float[Tensor, "window scale channel"]]:
+        """Memory and head from the chosen windows; and what the head judges, of every window."""
+        means = self._means(model.normalizer)
+        of_rows = isinstance(model.reconstructor, RowPca)
+        rates = () if of_rows else supported_rates(RATES, int(self.fitted.sum()))
+        memory = ResidualMemory(rates, residual_limit(means[torch.from_numpy(chosen), 0]))
+        judged = torch.cat([means, self._remembered(memory, means[:, 0])], dim=1)
+        seen = judged[torch.from_numpy(chosen)]
+        if isinstance(model.reconstructor, RowPca):
+            return memory, fit_pca_head(model.reconstructor, seen), judged
+        return memory, fit_energy_head(seen, rates), judged
+
+    def _means(self, wanted: Normalizer) -> Float[Tensor, "window scale channel"]:
+        """Residuals in the standard units of one model: a channel may move more in another's."""
+        means = torch.zeros(len(self.fold), *self.parts[0][0].shape[1:])
+        for model, places, (part, _) in zip(self.models, self.places, self.parts, strict=True):
+            means[places] = part * (model.normalizer.scale / wanted.scale)
+        return means
+
+    def _remembered(
+        self, memory: ResidualMemory, last: Float[Tensor, "window channel"]
+    ) -> Float[Tensor, "window rate channel"]:
+        flat = carried(memory, last, self.scored, self.segment)
+        return flat.reshape(len(last), len(memory.rates), last.shape[1])
+
+
+def carried(
+    module: nn.Module,
+    values: Float[Tensor, "window value"],
+    scored: NDArray[np.bool_],
+    segment: NDArray[np.int64],
+) -> Float[Tensor, "window average"]:
+    """What a module with a state gives for each window, with the state of the window before it.
+
+    Args:
+        module: takes values, state and which windows count; knows the size of its state.
+        values: in order of time.
+        scored: whether a window counts, (window,).
+        segment: number of its uninterrupted stretch, rising; each begins with a state of zeros.
+    """
+    weights = torch.from_numpy(scored).float()
+    parts: list[Tensor] = []
+    for places in np.split(np.arange(len(segment)), np.flatnonzero(np.diff(segment)) + 1):
+        state = torch.zeros(int(module.state_size))  # type: ignore[arg-type]
+        for start in range(0, len(places), BATCH):
+            part = places[start : start + BATCH]
+            given, state = module(values[part], state, weights[part])
+            parts.append(given.flatten(1))
+    return torch.cat(parts)
+
+
+def _segments(windows: Windows, fold: NDArray[np.int64]) -> NDArray[np.int64]:
+    owner = windows.sequences[windows.ends]
+    breaks = (np.diff(owner) != 0) | (np.diff(fold) != 0)
+    return np.concatenate(([0], np.cumsum(breaks)))
+
+
+def _apply(
+    model: FoldModel, windows: Windows, places: NDArray[np.int64]
+) -> tuple[Float[Tensor, "batch scale channel"], Float[Tensor, "batch latent"]]:
+    parts: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        for start in range(0, len(places), BATCH):
+            window = torch.from_numpy(windows.take(places[start:][:BATCH]))
+            values, present = model.normalizer(window)
+            reconstruction, latent = model.reconstructor(values, present)
+            parts.append((residual_means(values - reconstruction, present), latent))
+    means, latents = zip(*parts, strict=True)
+    return torch.cat(means), torch.cat(latents)
