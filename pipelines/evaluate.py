@@ -74,7 +74,7 @@ def evaluate_asset(
     """
     registry = Registry(settings, asset.asset.id)
     registered = registry.version_of(version)
-    history = read_history(asset, settings)
+    history = read_history(asset, settings).unseen(registry.learned_to(registered))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bundles = _bundles(registry, registered, settings, folder)
