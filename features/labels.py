@@ -3,8 +3,8 @@
 import csv
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
@@ -208,6 +208,17 @@ def _as_written(text: str, pattern: str, zone: tzinfo | None) -> datetime | None
     except ValueError:
         return None
     return at if "%Y%m%d" not in pattern or at.strftime(pattern) == text else None
+
+
+def not_normal(intervals: Sequence[Interval], *, tail_s: float) -> list[Interval]:
+    """What is no normal running: faults and maintenance, and a while after each.
+
+    Args:
+        intervals: in any order; those of kind ``nuisance`` are left out.
+        tail_s: seconds in which windows still hold some of it.
+    """
+    tail = timedelta(seconds=tail_s)
+    return [replace(one, end=one.end + tail) for one in intervals if one.kind != "nuisance"]
 
 
 def outside(frame: pl.DataFrame, intervals: Sequence[Interval]) -> pl.DataFrame:

@@ -149,7 +149,7 @@ def _outcome(
         normal=None,
         far=None,
         watched=watched,
-        figures=count_figures(watched, history.intervals, hop_s=window.hop_s),
+        figures=count_figures(watched, history.intervals, window=window),
         intervals=history.intervals,
         rows=rows.height,
         since_row=0,
