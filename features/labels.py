@@ -3,8 +3,8 @@
 import csv
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,6 +18,7 @@ COLUMNS = ("start", "end", "kind", "note")
 POSSIBLE_YEARS = range(1900, 9000)
 ISO = re.compile(r"\d{4}-?\d\d-?\d\d([T ].+)?")
 """`datetime.fromisoformat` takes any sign between day and hour, and then guesses."""
+DAY = re.compile(r"\d{4}-?\d\d-?\d\d")
 DATES, HOURS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%Y %m %d"), ("%H:%M:%S", "%H:%M")
 LOOKOUT_PATTERNS = (
     *("".join(parts) for parts in product(DATES, "T ", HOURS)),
@@ -87,12 +88,13 @@ def read_intervals(path: Path, time_zone: str | None = None) -> tuple[Interval, 
     return tuple(_interval(header, fields, where, zone) for where, fields in [*lines.items()][1:])
 
 
-def read_instant(text: str, what: str) -> datetime:
+def read_instant(text: str, what: str, *, or_day: bool = False) -> datetime:
     """The instant, in UTC, that an ISO-8601 time with an offset stands for.
 
     Args:
         text: such as ``2026-05-01T08:00:00Z``.
         what: begins the message: which time this is.
+        or_day: whether a day alone will do: its midnight in UTC.
 
     Raises:
         LabelError: it is no time, or has no offset.
@@ -100,8 +102,10 @@ def read_instant(text: str, what: str) -> datetime:
     Example:
         >>> read_instant("2026-05-01T10:00:00+02:00", "start").isoformat()
         '2026-05-01T08:00:00+00:00'
+        >>> read_instant("2026-05-01", "--since", or_day=True).isoformat()
+        '2026-05-01T00:00:00+00:00'
     """
-    return _instant(text, what, _iso, None)
+    return _instant(text, what, _iso, UTC if or_day and DAY.fullmatch(text) else None)
 
 
 def check_order(start: datetime, end: datetime, where: str) -> None:
@@ -204,6 +208,17 @@ def _as_written(text: str, pattern: str, zone: tzinfo | None) -> datetime | None
     except ValueError:
         return None
     return at if "%Y%m%d" not in pattern or at.strftime(pattern) == text else None
+
+
+def not_normal(intervals: Sequence[Interval], *, tail_s: float) -> list[Interval]:
+    """What is no normal running: faults and maintenance, and a while after each.
+
+    Args:
+        intervals: in any order; those of kind ``nuisance`` are left out.
+        tail_s: seconds in which windows still hold some of it.
+    """
+    tail = timedelta(seconds=tail_s)
+    return [replace(one, end=one.end + tail) for one in intervals if one.kind != "nuisance"]
 
 
 def outside(frame: pl.DataFrame, intervals: Sequence[Interval]) -> pl.DataFrame:

@@ -141,6 +141,14 @@ def windows_needed(channels: int, folds: int) -> int:
     return max(LEAST_WINDOWS, channels) * folds // 2
 
 
+def usable_windows(windows: Windows, recipe: Recipe) -> int:
+    """Windows of normal running that a fit can use: after the start-up, and whole in a fold."""
+    gate = RegimeGate(recipe.channels, recipe.regime, recipe.window)
+    scored = _gate_windows(gate, windows, min_channels=recipe.window.min_channels)
+    fold = fold_of_windows(windows, fold_of_rows(windows, recipe.model.folds))
+    return int((scored & (fold >= 0)).sum())
+
+
 def _gate_windows(gate: RegimeGate, windows: Windows, *, min_channels: int) -> NDArray[np.bool_]:
     """Windows that the device would score: it never asks about those with too few channels."""
     scored = np.zeros(len(windows), dtype=np.bool_)

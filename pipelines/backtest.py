@@ -26,7 +26,7 @@ from pipelines.candidate import Candidate, asset_windows
 from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import OUTPUTS, write_outcome
 from pipelines.progress import Told
-from pipelines.threshold import days_needed
+from pipelines.promise import Promise
 from pipelines.trial import fit_candidates
 from pipelines.trial_files import BacktestError, Rows, count_rows
 from pipelines.two_files import (
@@ -133,6 +133,7 @@ def told_in_brief(summary: Mapping[str, Any], out: Path) -> str:
     lines = [
         f"{summary['tried_on']}: {found}{own['alarms']} alarms, {shown}",
         f"{rows['scored']} of {rows['test']} rows scored, {rate:.0f} windows a second",
+        summary["promise"]["realised"],
         *(f"CHECK: {warning}" for warning in summary["warnings"]),
         f"The page:    {out / 'report.html'}",
         f"Every row:   {out / 'scores.parquet'}",
@@ -197,9 +198,7 @@ class Trial:
             normal=chosen.fitted.normal,
             far=self._options.far,
             watched=watched,
-            figures=count_figures(
-                watched, intervals, hop_s=window.hop_s, since_row=self._since_row
-            ),
+            figures=count_figures(watched, intervals, window=window, since_row=self._since_row),
             intervals=intervals,
             rows=tested.rows,
             since_row=self._since_row,
@@ -283,18 +282,9 @@ def _warnings(
     pair: Pair, learned: Learned, tested: _Tested, chosen: Candidate, options: TrialOptions
 ) -> Iterator[str]:
     """What a person should know before trusting the figures, the gravest first."""
-    threshold = chosen.threshold
-    if threshold.extrapolated and options.far is None:
-        more = days_needed(threshold.false_alarms_per_day) - threshold.scored_days
-        yield (
-            f"A budget of {threshold.false_alarms_per_day:g} false alarms a day wants "
-            f"{more:.3g} more days of normal running: the threshold is extrapolated"
-        )
-    elif threshold.extrapolated:
-        yield (
-            f"A share of {options.far:g} is less than one window of normal running: the threshold "
-            "is extrapolated"
-        )
+    promise = Promise(chosen.threshold, options.far, hop_s=pair.asset.window.hop_s)
+    if promise.shortage():
+        yield promise.shortage()
     for name, refused in ((pair.train.name, learned.refused), (pair.test.name, tested.refused)):
         if refused:
             reason = refused.most_common(1)[0][0]

@@ -62,6 +62,12 @@ def asset_windows(asset: AssetConfig, samples: pl.DataFrame) -> Windows:
     )
 
 
+def recipe_of(asset: AssetConfig, reconstructor: ReconstructorName) -> Recipe:
+    """What an asset's detector is made from, besides windows."""
+    model = asset.model.model_copy(update={"reconstructor": reconstructor})
+    return Recipe(asset.channel, asset.window, asset.regime, model)
+
+
 def make_candidate(
     asset: AssetConfig,
     reconstructor: ReconstructorName,
@@ -90,9 +96,7 @@ def make_candidate(
         logger: takes the losses of the epochs.
         say: takes a sentence on what is going on.
     """
-    model = asset.model.model_copy(update={"reconstructor": reconstructor})
-    recipe = Recipe(asset.channel, asset.window, asset.regime, model)
-    fitted = fit_detector(normal, recipe, logger=logger, say=say)
+    fitted = fit_detector(normal, recipe_of(asset, reconstructor), logger=logger, say=say)
     threshold = (
         find_threshold(fitted.normal, asset.alarm, window_s=asset.window.hop_s)
         if far is None

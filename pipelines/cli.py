@@ -232,13 +232,8 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
         verb.add_argument("--reason", required=True, help="why")
     if name in {"promote", "evaluate"}:
         verb.add_argument("--version", default="challenger", help="version or alias")
-    if name == "label":
-        verb.add_argument("start", metavar="FROM", help="such as 2026-05-01T08:00:00Z")
-        verb.add_argument("end", metavar="TO", help="the first instant after it")
-        verdicts = ("true_fault", "nuisance", "maintenance")
-        verb.add_argument("--verdict", required=True, choices=verdicts)
-        verb.add_argument("--by", default=getpass.getuser(), help="who says so")
-        verb.add_argument("--note", default="", help="what people should read")
+    if name in {"label", "train"}:
+        _add_sayings(verb, name)
     if name == "ingest":
         verb.add_argument(
             "--accept",
@@ -256,6 +251,20 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
     if name == "release":
         verb.add_argument("--version", default="champion", help="version or alias")
         verb.add_argument("--out", type=Path, default=Path("release"), help="folder for the bundle")
+
+
+def _add_sayings(verb: argparse.ArgumentParser, name: str) -> None:
+    """Options by which a person says what history was."""
+    if name == "train":
+        since = "nothing earlier teaches, in later trainings neither: 2026-05-01, after a repair"
+        verb.add_argument("--since", metavar="TIME", help=since)
+    else:
+        verb.add_argument("start", metavar="FROM", help="such as 2026-05-01T08:00:00Z")
+        verb.add_argument("end", metavar="TO", help="the first instant after it")
+        verdicts = ("true_fault", "nuisance", "maintenance")
+        verb.add_argument("--verdict", required=True, choices=verdicts)
+        verb.add_argument("--note", default="", help="what people should read")
+    verb.add_argument("--by", default=getpass.getuser(), help="who says so")
 
 
 if __name__ == "__main__":

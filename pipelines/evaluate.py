@@ -74,7 +74,7 @@ def evaluate_asset(
     """
     registry = Registry(settings, asset.asset.id)
     registered = registry.version_of(version)
-    history = read_history(asset, settings)
+    history = read_history(asset, settings).unseen(registry.learned_to(registered))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bundles = _bundles(registry, registered, settings, folder)
@@ -149,7 +149,7 @@ def _outcome(
         normal=None,
         far=None,
         watched=watched,
-        figures=count_figures(watched, history.intervals, hop_s=window.hop_s),
+        figures=count_figures(watched, history.intervals, window=window),
         intervals=history.intervals,
         rows=rows.height,
         since_row=0,

@@ -1,14 +1,16 @@
 """An asset's history, divided by what it may be used for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from features.labels import Interval, outside
+from features.remarks import in_time
+from models.crossfit import windows_needed
 from pipelines.config import AssetConfig
 from pipelines.historian import Historian
-from pipelines.labelling import counted_intervals, read_labels
+from pipelines.labelling import Label, counted_intervals, find_baseline, read_labels
 from pipelines.settings import Settings
 
 HELD_OUT_SHARE = 0.2
@@ -31,6 +33,37 @@ class History:
     """The newest samples, faults included: nothing is learned from them."""
     intervals: tuple[Interval, ...]
     """What people labelled, in the asset's interval file and by `faultwatch label`."""
+    baseline: Label | None = None
+    """Who said that nothing before an instant teaches; None = nobody did."""
+
+    def learned(self) -> str:
+        """From when to when was learned, and why not from before, as a sentence."""
+        first, last = (self.normal["time"][place] for place in (0, -1))
+        span = f"Learned from {_minute(first)} to {_minute(last)} UTC."
+        if self.baseline is None or self.baseline.at is None:
+            return span
+        by = f"{self.baseline.by} said so " if self.baseline.by else "said "
+        return (
+            f"{span} Nothing before {_minute(self.baseline.start)} UTC teaches ({by}on "
+            f"{self.baseline.at:%Y-%m-%d}); so it stays for every training until another "
+            "`--since`."
+        )
+
+    def unseen(self, learned_to: datetime | None) -> "History":
+        """The same, less what a bundle learned from: only what is later judges it.
+
+        Raises:
+            HistoryError: there is nothing later.
+        """
+        if learned_to is None:
+            return self
+        later = self.held_out.filter(pl.col("time") > learned_to)
+        if later.is_empty() and not self.held_out.is_empty():
+            raise HistoryError(
+                f"the bundle learned from all there is, up to {_minute(learned_to)} UTC; ingest "
+                "what came later, then judge it"
+            )
+        return replace(self, held_out=later)
 
 
 def read_history(asset: AssetConfig, settings: Settings) -> History:
@@ -47,23 +80,44 @@ def read_history(asset: AssetConfig, settings: Settings) -> History:
         raise HistoryError(
             f"{asset.asset.id}: the historian is empty; run `faultwatch ingest` first"
         )
-    intervals = counted_intervals(read_labels(asset, settings))
+    labels = read_labels(asset, settings)
+    intervals, baseline = counted_intervals(labels), find_baseline(labels)
     newest: datetime = samples["time"][-1]
     oldest = max(samples["time"][0], newest - timedelta(days=asset.retrain.lookback_days))
+    if baseline is not None:
+        oldest = max(oldest, baseline.start)
     days = asset.retrain.holdout_days
-    kept_apart = (newest - oldest) * HELD_OUT_SHARE if days is None else timedelta(days=days)
-    border = newest - kept_apart
+    share = max(newest - oldest, timedelta()) * HELD_OUT_SHARE
+    border = newest - (share if days is None else timedelta(days=days))
     past = samples.filter((pl.col("time") >= oldest) & (pl.col("time") <= border))
     normal = outside(past, intervals)
     if normal.is_empty():
-        raise HistoryError(
-            f"{asset.asset.id}: no normal running before {border:%Y-%m-%d %H:%M} UTC; the days "
-            "after it are kept apart to judge by; ingest more history, set [retrain] holdout_days, "
-            "or correct the labels"
-        )
+        raise HistoryError(f"{asset.asset.id}: {_nothing(asset, newest, border, baseline)}")
     return History(
         version=version,
         normal=normal,
         held_out=samples.filter(pl.col("time") > border),
         intervals=intervals,
+        baseline=baseline,
     )
+
+
+def _nothing(asset: AssetConfig, newest: datetime, border: datetime, baseline: Label | None) -> str:
+    """Why nothing teaches, and what to do."""
+    if baseline is None:
+        return (
+            f"no normal running before {_minute(border)} UTC; the days after it are kept apart to "
+            "judge by; ingest more history, set [retrain] holdout_days, or correct the labels"
+        )
+    there = max((newest - baseline.start).total_seconds(), 0.0)
+    needed = windows_needed(len(asset.channel), asset.model.folds) * asset.window.hop_s
+    return (
+        f"{in_time(there)} of history since {_minute(baseline.start)} UTC, what is after "
+        f"{_minute(border)} UTC is kept apart to judge by, and before that nothing is normal "
+        f"running: {in_time(needed)} or more is needed; ingest more, lower [retrain] holdout_days, "
+        "or begin earlier with --since"
+    )
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"

@@ -1,24 +1,33 @@
 """What people say a stretch of time was, kept beside the samples; nothing said is ever removed."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, cast
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from features.labels import Interval, LabelKind, as_text, check_order, read_intervals
+from features.labels import (
+    Interval,
+    LabelError,
+    LabelKind,
+    as_text,
+    check_order,
+    read_intervals,
+)
 from pipelines.config import AssetConfig
 from pipelines.settings import Settings
 from pipelines.tables import Table, append, retried, rows_of
 
 Verdict = Literal["true_fault", "nuisance", "maintenance"]
+BASELINE: Final = "baseline"
+"""Said of an instant: what was before it no longer teaches, since the machine was changed."""
 TIME = pl.Datetime("us", "UTC")
 SCHEMA = {
     "start": TIME,
@@ -40,7 +49,7 @@ class Label:
 
     start: datetime
     end: datetime
-    verdict: LabelKind
+    verdict: LabelKind | Literal["baseline"]
     by: str
     """Who said it: a name, or that of the interval file."""
     note: str
@@ -49,8 +58,8 @@ class Label:
 
     @property
     def interval(self) -> Interval:
-        """What it means for the samples."""
-        return Interval(self.start, self.end, self.verdict, self.note)
+        """What it means for the samples; a baseline is none."""
+        return Interval(self.start, self.end, cast("LabelKind", self.verdict), self.note)
 
 
 def label_interval(
@@ -87,12 +96,62 @@ def label_interval(
     """
     check_order(start, end, asset.asset.id)
     label = Label(start.astimezone(UTC), end.astimezone(UTC), verdict, by, note, at)
+    return _say(label, asset, settings, is_known=_is_repeated)
+
+
+def begin_anew(
+    asset: AssetConfig, settings: Settings, since: datetime, *, by: str, at: datetime
+) -> bool:
+    """Keep that nothing before an instant teaches any more: after a repair, say.
+
+    Every later training heeds it, the scheduled ones too, until another instant is said.
+
+    Args:
+        asset: whose history.
+        settings: where the historian is.
+        since: first instant that teaches, tz-aware.
+        by: who says so.
+        at: now.
+
+    Returns:
+        Whether it was new.
+
+    Raises:
+        LabelError: the instant is yet to come.
+        TableError: other writers never stop.
+    """
+    if since > at:
+        raise LabelError(
+            f"{asset.asset.id}: --since {as_text(since)} is yet to come; name the time from which "
+            "on the machine ran as it does now"
+        )
+    label = Label(since.astimezone(UTC), since.astimezone(UTC), BASELINE, by, "", at)
+
+    def is_known(label: Label, said: Sequence[Label]) -> bool:
+        before = find_baseline(said)
+        return before is not None and before.start == label.start
+
+    return _say(label, asset, settings, is_known=is_known)
+
+
+def find_baseline(labels: Sequence[Label]) -> Label | None:
+    """Since when history teaches, and who said so: the last such label; None = there is none."""
+    return next((label for label in reversed(labels) if label.verdict == BASELINE), None)
+
+
+def _say(
+    label: Label,
+    asset: AssetConfig,
+    settings: Settings,
+    *,
+    is_known: Callable[[Label, Sequence[Label]], bool],
+) -> bool:
     table = _table(asset, settings)
 
     def add() -> bool:
         table.create()
         snapshot = table.open()
-        if _is_repeated(label, _labels_of(rows_of(snapshot))):
+        if is_known(label, _labels_of(rows_of(snapshot))):
             return False
         append(snapshot, pl.DataFrame([asdict(label)], schema=SCHEMA))
         return True
@@ -132,6 +191,7 @@ def counted_intervals(labels: Sequence[Label]) -> tuple[Interval, ...]:
         >>> [interval.kind for interval in counted_intervals([filed, said])]
         ['nuisance']
     """
+    labels = [label for label in labels if label.verdict != BASELINE]
     last = {(label.start, label.end): label for label in labels if label.at}
     filed = [one for one in labels if not one.at and (one.start, one.end) not in last]
     return tuple(label.interval for label in (*filed, *last.values()))

@@ -3,17 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf, nan
 from statistics import median
 
 import polars as pl
 
 from faultwatch_edge.bundle import Bundle
 from features.findings import QualityReport
-from features.labels import Interval
+from features.grid import WindowConfig
+from features.labels import Interval, not_normal
 from models.crossfit import NormalScores
 from pipelines.config import AssetConfig
-from pipelines.replay import microseconds_of
+from pipelines.promise import Promise
+from pipelines.replay import NormalRunning, microseconds_of
 from pipelines.scoring import AlarmRecord
+from pipelines.threshold import flags_interval, rate_interval
 from pipelines.watch import Watched
 
 DAY_S = 86_400.0
@@ -27,6 +31,8 @@ class Figures:
     rows_scored: int
     anomalous_share: float | None
     """Of the scored rows outside labelled faults and maintenance; None = there are none."""
+    share_interval: tuple[float, float]
+    """90% interval of that share."""
     alarms: int
     """Alarms raised outside labelled faults and maintenance."""
     days: float
@@ -39,6 +45,17 @@ class Figures:
     """Those during which an alarm was raised."""
     median_delay_s: float | None
     """From the start of those that were found to the alarm."""
+
+    @property
+    def normal(self) -> NormalRunning:
+        """The rows outside labelled faults and maintenance."""
+        return NormalRunning(
+            days=self.days,
+            alarms=self.alarms,
+            interval_per_day=rate_interval(self.alarms, self.days) if self.days else (0.0, inf),
+            anomalous_share=nan if self.anomalous_share is None else self.anomalous_share,
+            share_interval=self.share_interval,
+        )
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,11 @@ class Outcome:
         """The detector that is reported on."""
         return next(iter(self.bundles))
 
+    def promise(self, name: str) -> Promise:
+        """What the threshold of one detector promises."""
+        window, threshold = self.asset.window, self.bundles[name].manifest.threshold
+        return Promise(threshold, self.far, hop_s=window.hop_s, span_s=window.span_s)
+
     @property
     def alarms(self) -> list[AlarmRecord]:
         """Its alarms, without those of rows that only taught."""
@@ -94,27 +116,28 @@ def count_figures(
     watched: Mapping[str, Watched],
     intervals: Sequence[Interval],
     *,
-    hop_s: float,
+    window: WindowConfig,
     since_row: int = 0,
 ) -> dict[str, Figures]:
     """Count what each detector made of the rows.
 
     Args:
         watched: their lives, by name.
-        intervals: labels; a row or an alarm belongs to one if ``start < t <= end``.
-        hop_s: scored time that each window stands for.
+        intervals: labels; a row or an alarm belongs to one if ``start < t <= end``, and counts as
+            no normal running while windows hold some of it.
+        window: of the detectors.
         since_row: rows before it do not count.
     """
     return {
-        name: _count(one, intervals, hop_s=hop_s, since_row=since_row)
+        name: _count(one, intervals, window=window, since_row=since_row)
         for name, one in watched.items()
     }
 
 
 def _count(
-    watched: Watched, intervals: Sequence[Interval], *, hop_s: float, since_row: int
+    watched: Watched, intervals: Sequence[Interval], *, window: WindowConfig, since_row: int
 ) -> Figures:
-    upset = [one for one in intervals if one.kind != "nuisance"]
+    upset = not_normal(intervals, tail_s=(window.length - 1) * window.sample_period_s)
     faults = [one for one in intervals if one.kind in FAULTS]
     rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= since_row)
     is_scored = pl.col("score").is_not_null()
@@ -133,12 +156,17 @@ def _count(
     (normal_rows, false_rows), (faulty_rows, true_rows) = counts[1].row(0), counts[2].row(0)
     raised = [record.raised_us for record in alarms_since(watched, start)]
     there = [fault for fault in faults if _overlaps(fault, start, end)]
+    days = (
+        watched.scorer.windows * window.hop_s / DAY_S * normal_rows / max(with_those_that_taught, 1)
+    )
+    flags = normal.select("anomalous").collect()["anomalous"].to_numpy()
     delays = [found for fault in there if (found := _delay_s(fault, raised)) is not None]
     return Figures(
         rows_scored=every,
         anomalous_share=false_rows / normal_rows if normal_rows else None,
         alarms=sum(not any(_holds(one, at_us) for one in upset) for at_us in raised),
-        days=watched.scorer.windows * hop_s / DAY_S * normal_rows / max(with_those_that_taught, 1),
+        share_interval=flags_interval(flags, looks=days * DAY_S / window.span_s),
+        days=days,
         faulty_share=true_rows / faulty_rows if faulty_rows else None,
         faults=len(there),
         found=len(delays),

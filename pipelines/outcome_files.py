@@ -72,6 +72,7 @@ def summarise(outcome: Outcome) -> dict[str, object]:
         "anomalous_share": _share(outcome, threshold.score),
         "days_learned": threshold.scored_days,
         "days_needed": days_needed(threshold.false_alarms_per_day) if is_by_budget else None,
+        "promise": _promise(outcome),
         "rows": {
             "learned": outcome.samples.height,
             "test": outcome.rows,
@@ -82,11 +83,32 @@ def summarise(outcome: Outcome) -> dict[str, object]:
         "seconds_to_score": watched.seconds,
         "windows_per_second": windows / watched.seconds if watched.seconds else None,
         "runtime_windows_per_second": outcome.runtime_windows_per_second,
-        "detectors": {
-            name: {"threshold": bundle.manifest.threshold.score, **asdict(outcome.figures[name])}
-            for name, bundle in outcome.bundles.items()
-        },
+        "detectors": {name: _detector(outcome, name) for name in outcome.bundles},
         "warnings": list(outcome.warnings),
+    }
+
+
+def _promise(outcome: Outcome) -> Mapping[str, object]:
+    """What is promised, what came of it, and by how many days the data fall short of it."""
+    promise, normal = outcome.promise(outcome.chosen), outcome.figures[outcome.chosen].normal
+    return {
+        "says": promise.says(),
+        "realised": promise.realised(normal, is_labelled=bool(outcome.intervals)),
+        "days_to_support": promise.days_to_support,
+        "days_to_check": promise.days_to_check(normal),
+    }
+
+
+def _detector(outcome: Outcome, name: str) -> Mapping[str, object]:
+    figures = outcome.figures[name]
+    normal = figures.normal
+    return {
+        "threshold": outcome.bundles[name].manifest.threshold.score,
+        **asdict(figures),
+        "share_interval": list(normal.share_interval),
+        "alarms_per_day": normal.per_day if normal.days else None,
+        "alarms_per_day_interval": list(normal.interval_per_day) if normal.days else None,
+        "promise_inside": outcome.promise(name).is_inside(normal) if normal.days else None,
     }
 
 

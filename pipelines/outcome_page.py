@@ -13,7 +13,6 @@ from pipelines.outcome import Outcome, interval_at
 from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace, is_better
 from pipelines.replay import microseconds_of
 from pipelines.scoring import AlarmRecord
-from pipelines.verdict import promise
 
 MOST_BUCKETS = 6_000
 """Points of a timeline."""
@@ -88,7 +87,8 @@ def _timelines(outcome: Outcome) -> tuple[NDArray[np.float64], dict[str, NDArray
 
 
 def _detector(outcome: Outcome, name: str, score: NDArray[np.float64]) -> DetectorLine:
-    figures = outcome.figures[name]
+    figures, promise = outcome.figures[name], outcome.promise(name)
+    normal = figures.normal
     return DetectorLine(
         name=NAMES.get(name, name),
         threshold=outcome.bundles[name].manifest.threshold.score,
@@ -98,6 +98,7 @@ def _detector(outcome: Outcome, name: str, score: NDArray[np.float64]) -> Detect
         days=figures.days if outcome.has_times else 0.0,
         found=figures.found if figures.faults else None,
         median_delay_s=figures.median_delay_s,
+        kept=f"{promise.figures(normal)}: {promise.verdict(normal)}" if normal.days else "",
     )
 
 
@@ -149,15 +150,8 @@ def _minute(at: datetime) -> str:
 
 
 def _promise(outcome: Outcome) -> str:
-    threshold = outcome.bundles[outcome.chosen].manifest.threshold
-    if outcome.far is None:
-        return promise(threshold)
-    low, high = threshold.interval_per_day
-    return (
-        f"At most {outcome.far:.2%} of normal rows anomalous. That is the threshold's share in "
-        f"{threshold.scored_days:.2g} days of cross-fitted normal running, where it raised "
-        f"{threshold.expected_per_day:.2f} alarms a day (90% interval {low:.2f} to {high:.2f})."
-    )
+    promise, normal = outcome.promise(outcome.chosen), outcome.figures[outcome.chosen].normal
+    return f"{promise.says()} {promise.realised(normal, is_labelled=bool(outcome.intervals))}"
 
 
 def _channel(outcome: Outcome, channel: Channel) -> ChannelLine:

@@ -69,6 +69,8 @@ class DetectorLine:
     """Labelled faults that raised an alarm; None = there are no labels."""
     median_delay_s: float | None
     """From the start of a fault to its alarm; rows where there are no times."""
+    kept: str = ""
+    """What came of its promise; '' = nothing is known."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from faultwatch_edge.agent import Agent, ScoreRow
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.message import Message
-from features.labels import Interval
-from pipelines.threshold import SECONDS_PER_DAY, rate_interval
+from features.labels import Interval, not_normal
+from pipelines.threshold import SECONDS_PER_DAY, flags_interval, rate_interval
 
 BATCH = 256
 
@@ -44,6 +44,8 @@ class NormalRunning:
     """90% interval of the rate."""
     anomalous_share: float
     """Share of scored windows at or above the threshold."""
+    share_interval: tuple[float, float] = (0.0, 1.0)
+    """90% interval of that share."""
 
     @property
     def per_day(self) -> float:
@@ -133,11 +135,12 @@ def judge_bundle(
 
 
 def judge_normal(bundle: Bundle, replayed: Replay, intervals: Sequence[Interval]) -> NormalRunning:
-    """Count what happened in normal running: outside faults and maintenance."""
-    upset = [interval for interval in intervals if interval.kind != "nuisance"]
+    """Count what happened in normal running: in windows with nothing of faults and maintenance."""
+    window = bundle.manifest.window
+    upset = not_normal(intervals, tail_s=(window.length - 1) * window.sample_period_s)
     anomalous, scored = _decisions(replayed)
     normal = scored & ~_within([row.end_us for row in replayed.windows], upset)
-    hop_s = bundle.manifest.window.sample_period_s * bundle.manifest.window.hop
+    hop_s = window.sample_period_s * window.hop
     days = float(normal.sum()) * hop_s / SECONDS_PER_DAY
     alarms = int((~_within(_raised_us(raised_alarms(replayed)), upset)).sum())
     return NormalRunning(
@@ -145,6 +148,9 @@ def judge_normal(bundle: Bundle, replayed: Replay, intervals: Sequence[Interval]
         alarms=alarms,
         interval_per_day=rate_interval(alarms, days) if days else (0.0, float("inf")),
         anomalous_share=_share(anomalous[normal]),
+        share_interval=flags_interval(
+            anomalous[normal], looks=normal.sum() * window.hop / window.length
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2, poisson
 
 from faultwatch_edge.alarm import count_raised
@@ -170,15 +171,26 @@ def share_interval(
         https://doi.org/10.1214/aos/1176347265
     """
     anomalous = normal.score[normal.scored].astype(np.float64) >= threshold
-    share = float(anomalous.mean())
-    looks = max(1.0, len(anomalous) / length)
-    if not anomalous.any():
-        return share, (0.0, 1.0 - 0.05 ** (1.0 / looks))
-    blocks = np.array_split(anomalous, min(BLOCKS, max(2, int(looks))))
+    return float(anomalous.mean()), flags_interval(anomalous, looks=len(anomalous) / length)
+
+
+def flags_interval(flags: NDArray[np.bool_], *, looks: float) -> tuple[float, float]:
+    """90% interval of the share of flags that are set, as `share_interval` finds it.
+
+    Args:
+        flags: (window,), in order of time; none = nothing is known.
+        looks: independent ones among them, about.
+    """
+    if not len(flags):
+        return 0.0, 1.0
+    looks = max(1.0, looks)
+    if not flags.any():
+        return 0.0, 1.0 - 0.05 ** (1.0 / looks)
+    blocks = np.array_split(flags, min(BLOCKS, max(2, int(looks))))
     rates = np.array([block.mean() for block in blocks])
     draws = np.random.default_rng(0).choice(rates, size=(DRAWS, len(rates))).mean(axis=1)
     low, high = np.quantile(draws, [0.05, 0.95])
-    return share, (float(low), float(high))
+    return float(low), float(high)
 
 
 def _extrapolate(counter: AlarmCounter, allowed: float) -> float:

@@ -213,6 +213,12 @@ class Registry:
                 f"run `faultwatch train {self.asset_id}` or name another alias or version"
             ) from error
 
+    def learned_to(self, version: ModelVersion) -> datetime | None:
+        """Time of the newest sample that a registered bundle learned from; None = not noted."""
+        run = self.client.get_run(str(version.run_id))
+        noted = run.data.params.get("normal_to")
+        return datetime.fromisoformat(noted) if noted else None
+
     def download(self, version: ModelVersion, folder: Path) -> Path:
         """Copy a registered bundle into a folder.
 

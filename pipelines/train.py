@@ -9,18 +9,30 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from pydantic import AwareDatetime
 
 from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.keys import load_private_key, load_trusted_keys
 from features.channels import channel_names
+from features.labels import as_text
+from features.remarks import in_time
 from features.windows import Windows
 from models.config import ReconstructorName
+from models.crossfit import usable_windows, windows_needed
 from models.training import TrainingLogger
-from pipelines.candidate import Candidate, Origin, asset_windows, git_revision, make_candidate
+from pipelines.candidate import (
+    Candidate,
+    Origin,
+    asset_windows,
+    git_revision,
+    make_candidate,
+    recipe_of,
+)
 from pipelines.config import AssetConfig, load_asset
 from pipelines.evaluate import score_bundle
 from pipelines.history import History, read_history
+from pipelines.labelling import begin_anew
 from pipelines.report import draw_detector, draw_losses
 from pipelines.settings import Settings
 from pipelines.tracking import Registry, RegistryError
@@ -64,7 +76,8 @@ def train_asset(
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     history = read_history(asset, settings)
-    recent = asset_windows(asset, history.held_out)
+    normal, recent = (asset_windows(asset, part) for part in (history.normal, history.held_out))
+    check_enough(asset, history, normal)
     if not len(recent):
         raise TrainingError(
             f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
@@ -75,6 +88,7 @@ def train_asset(
     version = registry.next_version()
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
     tags = {"asset": asset.asset.id, "site": asset.asset.site, "git_revision": git_revision()}
+    tags |= {"since": as_text(history.baseline.start)} if history.baseline else {}
     with tempfile.TemporaryDirectory() as scratch, registry.run(name, tags) as run:
         folder = Path(scratch)
         origin = Origin(version, at, run.info.run_id, history.version)
@@ -82,7 +96,7 @@ def train_asset(
         registry.log_parameters(_parameters(asset, history))
         made = _make_all(
             asset,
-            history,
+            normal,
             recent=recent,
             origin=origin,
             folder=folder,
@@ -92,7 +106,8 @@ def train_asset(
         )
         say("replaying held-out running, labelled and injected faults")
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
-        note = describe(cards, _champion(asset, registry, history, folder, settings))
+        verdict = describe(cards, _champion(asset, registry, history, folder, settings))
+        note = f"{verdict}\n\n{history.learned()}"
         chosen = made[asset.model.reconstructor]
         registry.log_results(
             metrics={**metrics_of(cards[0]), **flat(cards[1:])},
@@ -109,9 +124,36 @@ def train_asset(
     return Trained(version, run.info.run_id, cards, note)
 
 
+def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
+    """Refuse normal running that is too short before anything is trained.
+
+    Args:
+        asset: its channels, windows and folds decide how much is needed.
+        history: where the windows are from.
+        normal: what there is to learn from.
+
+    Raises:
+        TrainingError: it is; the message says how much there is, and how much is needed.
+    """
+    usable = usable_windows(normal, recipe_of(asset, asset.model.reconstructor))
+    needed = windows_needed(len(asset.channel), asset.model.folds)
+    if usable >= needed:
+        return
+    hop_s, last = asset.window.hop_s, history.normal["time"][-1]
+    apart = ((history.held_out["time"].max() or last) - last).total_seconds()
+    since = history.baseline.start if history.baseline else history.normal["time"][0]
+    earlier = ", or begin earlier with --since" if history.baseline else ""
+    raise TrainingError(
+        f"{asset.asset.id}: normal running since {since:%Y-%m-%d %H:%M} UTC gives {usable} windows "
+        f"({in_time(usable * hop_s)}) to learn from, {needed} ({in_time(needed * hop_s)}) are "
+        f"needed for {len(asset.channel)} channels; the newest {in_time(apart)} "
+        f"judge and do not teach: ingest more, lower [retrain] holdout_days{earlier}"
+    )
+
+
 def _make_all(
     asset: AssetConfig,
-    history: History,
+    normal: Windows,
     *,
     recent: Windows,
     origin: Origin,
@@ -121,7 +163,6 @@ def _make_all(
     say: Say,
 ) -> dict[ReconstructorName, Candidate]:
     """The asset's detector and its linear rivals, each exported and signed."""
-    normal = asset_windows(asset, history.normal)
     return {
         name: make_candidate(
             asset,
@@ -191,19 +232,26 @@ def _parameters(asset: AssetConfig, history: History) -> dict[str, object]:
         "normal_samples": history.normal.height,
         "normal_from": history.normal["time"][0],
         "normal_to": history.normal["time"][-1],
+        "since": as_text(history.baseline.start) if history.baseline else "the beginning",
         "held_out_samples": history.held_out.height,
     }
 
 
 @flow(name="train", description="Train a challenger from the historian and register it.")
-def train(asset_file: str) -> dict[str, float | int | str]:
+def train(
+    asset_file: str, since: AwareDatetime | None = None, by: str = ""
+) -> dict[str, float | int | str]:
     """Train a challenger.
 
     Args:
         asset_file: asset file, or id of a shipped asset.
+        since: what was before it teaches neither now nor in any later training; None = as before.
+        by: who says so.
     """
-    asset = load_asset(asset_file)
-    trained = train_asset(asset, Settings(), at=datetime.now(UTC), say=get_run_logger().info)
+    asset, settings, at = load_asset(asset_file), Settings(), datetime.now(UTC)
+    if since is not None:
+        begin_anew(asset, settings, since, by=by, at=at)
+    trained = train_asset(asset, settings, at=at, say=get_run_logger().info)
     create_markdown_artifact(trained.note, key=f"train-{asset.asset.id}".replace("_", "-"))
     return {
         "version": trained.version,

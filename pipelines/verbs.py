@@ -111,9 +111,12 @@ def do_quarantine(options: argparse.Namespace) -> None:
 
 def do_train(options: argparse.Namespace) -> None:
     """Train a challenger."""
+    from features.labels import read_instant
     from pipelines.train import train
 
-    trained = train(options.asset)
+    given = options.since
+    since = read_instant(given, "--since", or_day=True) if given is not None else None
+    trained = train(options.asset, since, options.by)
     print(trained["note"])
     print(
         f"\nVersion {trained['version']} is the challenger. Review it:\n"

@@ -8,9 +8,20 @@ from statistics import median
 import polars as pl
 
 from faultwatch_edge.manifest import ThresholdSpec
+from features.remarks import in_share
 from pipelines.injected import InjectedFaults
+from pipelines.promise import Promise
 from pipelines.replay import Evaluation
-from pipelines.threshold import days_needed
+
+HEADS = (
+    "detector",
+    "false alarms a day (90%)",
+    "promised",
+    "anomalous (90%)",
+    "faults found",
+    "median delay",
+    "injected found",
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,11 @@ class Scorecard:
     threshold: ThresholdSpec
     evaluation: Evaluation
     injected: tuple[InjectedFaults, ...]
+
+    @property
+    def promise(self) -> Promise:
+        """What its threshold promises."""
+        return Promise(self.threshold)
 
     @property
     def median_delay_h(self) -> float:
@@ -39,6 +55,7 @@ class Scorecard:
 def metrics_of(card: Scorecard) -> dict[str, float]:
     """Figures of a scorecard under the names that MLflow shows."""
     threshold, normal = card.threshold, card.evaluation.normal
+    promise = card.promise
     metrics = {
         "threshold": threshold.score,
         "false_alarms.budget_per_day": threshold.false_alarms_per_day,
@@ -52,6 +69,11 @@ def metrics_of(card: Scorecard) -> dict[str, float]:
         "false_alarms.held_out_high": normal.interval_per_day[1],
         "false_alarms.held_out_days": normal.days,
         "anomalous_share.held_out_normal": normal.anomalous_share,
+        "anomalous_share.held_out_low": normal.share_interval[0],
+        "anomalous_share.held_out_high": normal.share_interval[1],
+        "promise.inside": float(promise.is_inside(normal)) if normal.days else float("nan"),
+        "promise.days_to_support": promise.days_to_support,
+        "promise.days_to_check": promise.days_to_check(normal),
         "faults.found_share": card.evaluation.found_share,
         "faults.median_delay_h": card.median_delay_h,
         "injected.found_share": card.injected_found_share,
@@ -114,10 +136,10 @@ def describe(cards: Sequence[Scorecard], champion: Scorecard | None) -> str:
         "",
         f"{'; '.join(map(_in_brief, everyone))}.",
         "",
-        promise(cards[0].threshold),
+        f"{cards[0].promise.says()} {cards[0].promise.realised(cards[0].evaluation.normal)}",
         "",
-        "| detector | false alarms a day (90%) | faults found | median delay | injected found |",
-        "| --- | --- | --- | --- | --- |",
+        f"| {' | '.join(HEADS)} |",
+        f"|{' --- |' * len(HEADS)}",
     ]
     return "\n".join(lines + [_row(card) for card in everyone])
 
@@ -128,24 +150,6 @@ def _in_brief(card: Scorecard) -> str:
     return (
         f"{card.name}: {found} of {len(faults)} faults, {card.injected_found_share:.0%} of the "
         f"injected, {card.evaluation.normal.per_day:.2f} false alarms a day"
-    )
-
-
-def promise(threshold: ThresholdSpec) -> str:
-    """What the threshold promises, and what it rests on."""
-    low, high = threshold.interval_per_day
-    text = (
-        f"Budget {threshold.false_alarms_per_day:g} false alarms a day. "
-        f"In {threshold.scored_days:.1f} days of cross-fitted normal running, "
-        f"threshold {threshold.score:.2f} raised "
-        f"{threshold.expected_per_day:.2f} a day (90% interval {low:.2f} to {high:.2f})."
-    )
-    if not threshold.extrapolated:
-        return text
-    more = days_needed(threshold.false_alarms_per_day) - threshold.scored_days
-    return (
-        f"{text} The threshold is extrapolated: {more:.0f} more days of normal running "
-        "would support it."
     )
 
 
@@ -177,8 +181,11 @@ def _row(card: Scorecard) -> str:
     injected = f"{card.injected_found_share:.0%}"
     found = sum(fault.delay_s is not None for fault in faults)
     low, high = normal.interval_per_day
+    least, most = (in_share(limit) for limit in normal.share_interval)
+    share = "-" if isnan(normal.anomalous_share) else in_share(normal.anomalous_share)
     return (
         f"| {card.name} | {normal.per_day:.2f} ({low:.2f} to {high:.2f}) "
+        f"| {card.promise.rate:g}: {card.promise.verdict(normal)} | {share} ({least} to {most}) "
         f"| {found} of {len(faults)} | {card.median_delay_h:.1f} h | {injected} |"
     )
 

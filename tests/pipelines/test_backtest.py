@@ -100,6 +100,15 @@ def test_the_summary_says_what_was_promised_and_what_came_of_it(
     assert summary["extrapolated"] is False
     assert set(summary["detectors"]) == {"window_pca", "pca"}
     assert summary["windows"] == ROWS - 15
+    promise, own = summary["promise"], summary["detectors"]["window_pca"]
+    assert promise["days_to_support"] == 0.0
+    assert promise["days_to_check"] == pytest.approx(max(1_600 / 1_440 - own["days"], 0.0))
+    assert "of normal running that nothing was learned from: " in promise["realised"]
+    for rival in summary["detectors"].values():
+        low, high = rival["share_interval"]
+        assert low <= rival["anomalous_share"] <= high
+        assert rival["promise_inside"] == (low <= 0.01 <= high)
+        assert rival["alarms_per_day"] == pytest.approx(rival["alarms"] / rival["days"])
     for name in ("seconds_to_fit", "seconds_to_score", "windows_per_second"):
         assert summary[name] > 0
     assert summary["runtime_windows_per_second"] > 0
@@ -111,6 +120,7 @@ def test_the_page_says_it_to_people(done: tuple[dict[str, Any], Path]) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "1 of 1 labelled faults found" in page
     assert "PCA T²+Q" in page
+    assert page.count(" anomalous (") == 3  # in the promise, and of each detector
     assert "<b>leak</b>" not in page  # names and notes are text, whatever is in them
 
 
@@ -169,6 +179,7 @@ def test_without_a_share_the_alarm_budget_decides(both: tuple[dict[str, Any], Pa
     assert summary["extrapolated"] is True
     assert summary["days_needed"] == pytest.approx(10.0)
     assert summary["warnings"][0].startswith("A budget of 0.1 false alarms a day wants 9.")
+    assert "if all of it was normal running: nothing is labelled" in summary["promise"]["realised"]
     assert "No column holds times" in summary["warnings"][1]
 
 
@@ -212,9 +223,12 @@ def test_too_few_rows_are_refused_with_the_number_needed(
     assert [path.name for path in tmp_path.iterdir()] == ["few.csv"]
 
 
-def test_labelled_faults_do_not_teach(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["fault", "maintenance"])
+def test_labelled_faults_and_maintenance_do_not_teach(
+    folder: Path, tmp_path: Path, kind: str
+) -> None:
     start, end = START.isoformat(), (START + timedelta(minutes=2_900)).isoformat()
-    (tmp_path / "labels.csv").write_text(f"start,end,kind,note\n{start},{end},fault,\n")
+    (tmp_path / "labels.csv").write_text(f"start,end,kind,note\n{start},{end},{kind},\n")
     with pytest.raises(BacktestError, match=r"train.csv has 100 rows of normal running"):
         run_backtest(
             folder / "train.csv",

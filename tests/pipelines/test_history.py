@@ -24,7 +24,7 @@ def make_asset(tmp_path: Path, retrain: RetrainConfig, labels: str = "") -> Asse
         asset=AssetInfo(id="pump"),
         source=SourceConfig(files="*.csv", labels=str(tmp_path / "labels.csv")),
         channel=CHANNELS,
-        window=WindowConfig(sample_period_s=3600.0),
+        window=WindowConfig(sample_period_s=3600.0, length=16),
         retrain=retrain,
     )
 
@@ -88,7 +88,7 @@ def test_an_empty_historian_says_what_to_do_first(tmp_path: Path) -> None:
 
 def test_held_out_days_without_a_window_are_refused(tmp_path: Path, settings: Settings) -> None:
     retrain = RetrainConfig(holdout_days=0.5)
-    with pytest.raises(TrainingError, match="hold no window of 32 cells"):
+    with pytest.raises(TrainingError, match="hold no window of 16 cells"):
         train_asset(make_asset(tmp_path, retrain), settings, at=START)
 
 

@@ -76,12 +76,15 @@ def test_a_fault_that_is_found_has_its_delay_and_its_channel(bundle: Bundle) -> 
 def test_an_alarm_outside_every_label_is_false(bundle: Bundle) -> None:
     samples = make_samples(240, {"a": (100.0, 110.0), "b": (200.0, 205.0)})
     normal = judge_bundle(bundle, samples, [interval(200.0, 206.0)]).normal
-    scored_h = 240 - 1 - 6  # the first two cells open no window that is scored
+    # The first two cells open no window that is scored; the first after the label holds some of it.
+    scored_h = 240 - 1 - 6 - 0.5
     assert normal.days == pytest.approx(scored_h / 24)
     assert normal.alarms == 1
     assert normal.per_day == pytest.approx(24 / scored_h)
     assert normal.interval_per_day == rate_interval(1, normal.days)
     assert normal.anomalous_share == pytest.approx(20 / (2 * scored_h))
+    low, high = normal.share_interval
+    assert low <= normal.anomalous_share <= high < 0.2
 
 
 def test_a_nuisance_label_leaves_an_alarm_false_and_maintenance_excuses_it(bundle: Bundle) -> None:
@@ -91,6 +94,18 @@ def test_a_nuisance_label_leaves_an_alarm_false_and_maintenance_excuses_it(bundl
         found = judge_bundle(bundle, samples, labelled)
         assert found.normal.alarms == alarms
         assert len(found.faults) == (kind == "true_fault")
+
+
+def test_windows_that_still_hold_maintenance_are_no_normal_running(bundle: Bundle) -> None:
+    samples = make_samples(48, {"a": (10.0, 16.5)})  # it lasts a cell longer than its label
+    (end,) = {
+        row.end_us
+        for row in replay(bundle, samples).windows
+        if row.anomalous and row.end_us > (START + 16.0 * HOUR).timestamp() * 1e6
+    }
+    assert end == (START + 16.5 * HOUR).timestamp() * 1e6
+    normal = judge_bundle(bundle, samples, [interval(10.0, 16.0, "maintenance")]).normal
+    assert normal.anomalous_share == 0.0
 
 
 def test_an_alarm_raised_before_the_onset_does_not_find_the_fault(bundle: Bundle) -> None:

@@ -7,6 +7,7 @@ import pytest
 from faultwatch_edge.manifest import ThresholdSpec
 from pipelines.injected import InjectedFaults
 from pipelines.replay import Evaluation, FoundFault, NormalRunning
+from pipelines.threshold import rate_interval
 from pipelines.verdict import (
     Scorecard,
     describe,
@@ -14,7 +15,6 @@ from pipelines.verdict import (
     flat,
     injected_table,
     metrics_of,
-    promise,
 )
 
 ONSET = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ def make_card(
         InjectedFaults("bias", 4, injected_found, 900.0 if injected_found else None, 2),
         InjectedFaults("stuck", 4, 0, None, 0),
     )
-    normal = NormalRunning(10.0, alarms, (0.01, 0.5), 0.002)
+    normal = NormalRunning(10.0, alarms, rate_interval(alarms, 10.0), 0.002, (0.001, 0.004))
     return Scorecard(name, THRESHOLD, Evaluation(name, normal, faults), injected)
 
 
@@ -114,18 +114,23 @@ def test_the_note_has_a_row_a_detector() -> None:
     assert note.count("2 of 3 |") == 3
 
 
-def test_the_promise_says_what_it_rests_on() -> None:
-    text = promise(THRESHOLD)
-    assert "0.1 false alarms a day" in text
-    assert "40.0 days" in text
-    assert "0.02 to 0.20" in text
-    assert "extrapolated" not in text
+def test_the_note_says_what_came_of_the_promise_of_every_detector() -> None:
+    note = describe([make_card(), make_card(name="pca", alarms=30)], None)
+    assert "Budget 0.1 false alarms a day." in note
+    assert "In 10.0 days of normal running that nothing was learned from: 0.10 alarms a day" in note
+    assert "The promise, 0.1 a day, lies inside: these days bear it out." in note
+    (vae,) = (line for line in note.splitlines() if line.startswith("| vae"))
+    (pca,) = (line for line in note.splitlines() if line.startswith("| pca"))
+    assert "| 0.1: inside | 0.2 % (0.1 % to 0.4 %) |" in vae
+    assert "| 0.1: more than promised | " in pca
 
 
-def test_an_extrapolated_promise_says_how_many_days_would_support_it() -> None:
-    text = promise(replace(THRESHOLD, scored_days=4.0, extrapolated=True))
-    assert "extrapolated" in text
-    assert "6 more days" in text
+def test_metrics_say_whether_the_promise_was_kept_and_what_the_data_lack() -> None:
+    metrics = metrics_of(make_card(alarms=30))
+    assert metrics["promise.inside"] == 0.0
+    assert metrics["promise.days_to_check"] == metrics["promise.days_to_support"] == 0.0
+    assert metrics["anomalous_share.held_out_low"] == 0.001
+    assert flat([make_card(name="pca")])["rival.pca.promise.inside"] == 1.0
 
 
 def test_no_faults_are_no_figures() -> None:
