@@ -86,6 +86,7 @@ def summarise(outcome: Outcome) -> dict[str, object]:
             name: {"threshold": bundle.manifest.threshold.score, **asdict(outcome.figures[name])}
             for name, bundle in outcome.bundles.items()
         },
+        "certificate": outcome.certificate and asdict(outcome.certificate),
         "warnings": list(outcome.warnings),
     }
 

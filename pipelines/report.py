@@ -9,11 +9,13 @@ import matplotlib as mpl
 import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.certificate import Certificate, DetectionLimit
 from faultwatch_edge.detector import Detector
 from features.labels import Interval
 from features.windows import Windows
@@ -24,6 +26,8 @@ EXPECTED = "#dd8452"
 SHOWN_CHANNELS = 4
 HEAT_CHANNELS = 20
 IN_A_ROW = 5
+DARK_FROM = 3.0
+"""Standard deviations from which on a cell of the certificate is too dark for black figures."""
 
 mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9})
 
@@ -333,3 +337,56 @@ def draw_shares(
     axes.set_title(title, loc="left")
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
+
+
+def draw_certificate(certificate: Certificate | None) -> dict[str, Figure]:
+    """The picture of a certificate by its name, if there is one that certifies anything."""
+    if certificate is None or not certificate.limits:
+        return {}
+    return {"certificate": draw_limits(certificate)}
+
+
+def draw_limits(certificate: Certificate) -> Figure:
+    """Smallest fault of each channel and kind that is found, in standard deviations, as a map."""
+    limits = {(limit.channel, limit.kind): limit for limit in certificate.limits}
+    channels = list(dict.fromkeys(channel for channel, _ in limits))
+    kinds = list(dict.fromkeys(kind for _, kind in limits))
+    sizes = np.array(
+        [[limits[channel, kind].deviations or np.nan for kind in kinds] for channel in channels]
+    )
+    height = 1.8 + 0.24 * len(channels)
+    figure = Figure(figsize=(5.4 + 0.7 * len(kinds), height), layout="constrained")
+    axes = figure.subplots()
+    norm = LogNorm(certificate.smallest, certificate.largest)
+    axes.set_facecolor("#dddddd")
+    image = axes.imshow(sizes, aspect="auto", cmap="cividis_r", norm=norm)
+    for row, channel in enumerate(channels):
+        for column, kind in enumerate(kinds):
+            dark = sizes[row, column] > DARK_FROM
+            axes.text(
+                *(column, row, _limit_text(limits[channel, kind], certificate.largest)),
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if dark else "black",
+            )
+    axes.set_yticks(range(len(channels)), channels, fontsize=8)
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(
+        f"Smallest fault found within {certificate.within_s / 3600:.3g} h at "
+        f"{certificate.needed} of {certificate.onsets} onsets,\nin standard deviations "
+        "of normal running; grey: not found, or a kind without size",
+        loc="left",
+    )
+    figure.colorbar(image, ax=axes, aspect=40, shrink=min(1.0, 4 / height)).minorticks_off()
+    return figure
+
+
+def _limit_text(limit: DetectionLimit, largest: float) -> str:
+    if limit.deviations is not None:
+        return f"{limit.deviations:.2g}"
+    if limit.is_found:
+        return "found"
+    return f"> {largest:g}" if limit.has_size else "no"
