@@ -7,6 +7,7 @@ from itertools import pairwise
 from faultwatch_edge.certificate import Certificate, DetectionLimit
 from features.remarks import with_unit
 from pipelines.page_words import brief, count, duration
+from pipelines.verdict import limit_text
 
 LEVELS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sizes at which the colour changes, in standard deviations; the page's style has one more."""
@@ -101,14 +102,15 @@ class _Words:
     def cell(self, limit: DetectionLimit) -> LimitCell:
         """One fault of one channel."""
         delay = "" if limit.median_delay_s is None else self._long(limit.median_delay_s)
+        text = limit_text(self._of, limit)
         if limit.deviations is not None and limit.size is not None:
             size = with_unit(limit.size, unit=limit.unit)
             level = sum(limit.deviations >= border for border in LEVELS)
-            return LimitCell(f"{limit.deviations:.2g} sd", f"{size} · {delay}", str(level))
+            return LimitCell(f"{text} sd", f"{size} · {delay}", str(level))
         if limit.is_found:
-            return LimitCell("found", delay, "found")
-        text = f"> {self._of.largest:g} sd" if limit.has_size else "no"
-        return LimitCell(text, f"{limit.found} of {self._of.onsets} found", "none")
+            return LimitCell(text, delay, "found")
+        share = f"{limit.found} of {self._of.onsets} found"
+        return LimitCell(f"{text} sd" if limit.has_size else text, share, "none")
 
     def notes(self, columns: Mapping[str, str], *, is_labelled: bool) -> Iterator[str]:
         """What the figures rest on."""

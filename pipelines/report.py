@@ -11,20 +11,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from faultwatch_edge.bundle import Bundle
-from faultwatch_edge.certificate import Certificate, DetectionLimit
+from faultwatch_edge.certificate import Certificate
 from faultwatch_edge.detector import Detector
 from features.labels import Interval
 from features.windows import Windows
+from pipelines.verdict import limit_text
 
 NORMAL = "#4878a8"
 FAULT = "#c44e52"
 EXPECTED = "#dd8452"
 SHOWN_CHANNELS = 4
 HEAT_CHANNELS = 20
+SIZE_TICKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 IN_A_ROW = 5
 DARK_FROM = 3.0
 """Standard deviations from which on a cell of the certificate is too dark for black figures."""
@@ -358,18 +361,18 @@ def draw_limits(certificate: Certificate) -> Figure:
     figure = Figure(figsize=(5.4 + 0.7 * len(kinds), height), layout="constrained")
     axes = figure.subplots()
     norm = LogNorm(certificate.smallest, certificate.largest)
-    axes.set_facecolor("#dddddd")
     image = axes.imshow(sizes, aspect="auto", cmap="cividis_r", norm=norm)
-    for row, channel in enumerate(channels):
-        for column, kind in enumerate(kinds):
-            dark = sizes[row, column] > DARK_FROM
-            axes.text(
-                *(column, row, _limit_text(limits[channel, kind], certificate.largest)),
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color="white" if dark else "black",
-            )
+    for (channel, kind), limit in limits.items():
+        row, column = channels.index(channel), kinds.index(kind)
+        if not limit.is_found:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#d5d9de"))
+        axes.text(
+            *(column, row, limit_text(certificate, limit)),
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="white" if sizes[row, column] > DARK_FROM else "black",
+        )
     axes.set_yticks(range(len(channels)), channels, fontsize=8)
     axes.set_xticks(range(len(kinds)), kinds)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
@@ -377,16 +380,11 @@ def draw_limits(certificate: Certificate) -> Figure:
     axes.set_title(
         f"Smallest fault found within {certificate.within_s / 3600:.3g} h at "
         f"{certificate.needed} of {certificate.onsets} onsets,\nin standard deviations "
-        "of normal running; grey: not found, or a kind without size",
+        "of normal running; grey: not found",
         loc="left",
     )
-    figure.colorbar(image, ax=axes, aspect=40, shrink=min(1.0, 4 / height)).minorticks_off()
+    ticks = [size for size in SIZE_TICKS if certificate.smallest <= size <= certificate.largest]
+    bar = figure.colorbar(image, ax=axes, aspect=40, shrink=min(1.0, 4 / height), ticks=ticks)
+    bar.ax.set_yticklabels([f"{size:g} sd" for size in ticks])
+    bar.minorticks_off()
     return figure
-
-
-def _limit_text(limit: DetectionLimit, largest: float) -> str:
-    if limit.deviations is not None:
-        return f"{limit.deviations:.2g}"
-    if limit.is_found:
-        return "found"
-    return f"> {largest:g}" if limit.has_size else "no"

@@ -125,21 +125,29 @@ def certificate_table(certificate: Certificate) -> pl.DataFrame:
             "standard deviations": limit.deviations,
             within: _minutes(limit.median_delay_s),
             tried: limit.found,
-            "remark": _limit_remark(certificate, limit),
+            "smallest": limit_text(certificate, limit),
         }
         for limit in certificate.limits
     ]
     left_out = [
-        {"channel": one.channel, "found": False, "remark": f"not certified, {one.reason}"}
+        {"channel": one.channel, "smallest": f"not certified, {one.reason}"}
         for one in certificate.uncertified
     ]
     return pl.DataFrame([*limits, *left_out], infer_schema_length=None)
 
 
-def _limit_remark(certificate: Certificate, limit: DetectionLimit) -> str:
+def limit_text(certificate: Certificate, limit: DetectionLimit) -> str:
+    """The smallest size that is found, in standard deviations, in a few characters."""
+    if limit.deviations is not None:
+        size = f"{limit.deviations:.2g}"
+        return (
+            f"\N{LESS-THAN OR EQUAL TO} {size}"
+            if limit.deviations <= certificate.smallest
+            else size
+        )
     if limit.is_found:
-        return ""
-    return f"not found up to {certificate.largest:g} sd" if limit.has_size else "not found"
+        return "found"
+    return f"> {certificate.largest:g}" if limit.has_size else "not found"
 
 
 def certificate_metrics(certificate: Certificate | None) -> dict[str, float]:

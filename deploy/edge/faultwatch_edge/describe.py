@@ -66,12 +66,16 @@ def _certified(certificate: Certificate | None) -> str:
         return "nothing: the bundle has no certificate.json"
     biases = [limit for limit in certificate.limits if limit.kind == "bias"]
     sizes = [limit.deviations for limit in biases if limit.deviations is not None]
-    where = f"found within {certificate.within_s / 3600:.3g} h in {len(sizes)} of {len(biases)}"
+    seconds = certificate.within_s
+    within = f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds:.3g} s"  # noqa: PLR2004 - an hour
     if not sizes:
-        return f"no bias up to {certificate.largest:g} sd {where} channels"
+        return (
+            f"no bias up to {certificate.largest:g} sd found within {within} "
+            f"in any of {len(biases)} channels"
+        )
     return (
-        f"bias {where} channels, the smallest at {median(sizes):.2g} sd in the median "
-        f"({min(sizes):.2g} to {max(sizes):.2g})"
+        f"bias found within {within} in {len(sizes)} of {len(biases)} channels, the smallest at "
+        f"{median(sizes):.2g} sd in the median ({min(sizes):.2g} to {max(sizes):.2g})"
     )
 
 
