@@ -58,31 +58,55 @@ def inject(samples: pl.DataFrame, fault: InjectedFault, *, seed: int) -> pl.Data
         [1.0, 2.0, 13.0, 14.0]
     """
     values = samples[fault.channel].to_numpy().astype(np.float64)
-    wrong = (samples["time"] >= fault.onset).to_numpy()
-    changed = values.copy()
-    changed[wrong] = _faulty(values[wrong], values[~wrong], fault, seed)
+    onset = int((samples["time"] < fault.onset).sum())
+    changed = faulty_values(values, onset, fault.kind, fault.size, seed=seed)
     column = pl.Series(fault.channel, changed).fill_nan(None)
     return samples.with_columns(column)
 
 
+def faulty_values(
+    values: NDArray[np.float64], onset: int, kind: FaultKind, size: float, *, seed: int
+) -> NDArray[np.float64]:
+    """Samples of one channel, in order of time, that are wrong from one of them on.
+
+    Args:
+        values: (sample,), NaN = missing.
+        onset: number of the first one that is wrong.
+        kind: what goes wrong, as ``inject`` explains it.
+        size: how much, in the channel's unit.
+        seed: of the noise.
+
+    Example:
+        >>> faulty_values(np.array([1.0, 2.0, 3.0]), 1, "stuck", 0.0, seed=0).tolist()
+        [1.0, 2.0, 2.0]
+    """
+    before, after = np.split(values, [onset])
+    return np.concatenate([before, _faulty(after, before, kind, size=size, seed=seed)])
+
+
 def _faulty(
-    values: NDArray[np.float64], before: NDArray[np.float64], fault: InjectedFault, seed: int
+    values: NDArray[np.float64],
+    before: NDArray[np.float64],
+    kind: FaultKind,
+    *,
+    size: float,
+    seed: int,
 ) -> NDArray[np.float64]:
     places, present = np.arange(len(values)), values[~np.isnan(values)]
     change = np.zeros(len(values))
-    match fault.kind:
+    match kind:
         case "bias":
-            change = np.full(len(values), fault.size)
+            change = np.full(len(values), size)
         case "drift":
-            change = fault.size * (places + 1) / max(len(values), 1)
+            change = size * (places + 1) / max(len(values), 1)
         case "stuck":
             return np.where(np.isnan(values), np.nan, present[0] if len(present) else np.nan)
         case "noise":
-            change = np.random.default_rng(seed).normal(0.0, fault.size, len(values))
+            change = np.random.default_rng(seed).normal(0.0, size, len(values))
         case "spike":
-            change = np.where(places % SPIKE_SPACING == 0, fault.size, 0.0)
+            change = np.where(places % SPIKE_SPACING == 0, size, 0.0)
         case "gain":
-            change = _deviation(values, before) * fault.size
+            change = _deviation(values, before) * size
         case _:  # dropout
             change = np.full(len(values), np.nan)
     return values + change

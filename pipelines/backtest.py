@@ -22,7 +22,8 @@ from features.labels import Interval, outside, read_intervals
 from features.quality import QualityTally
 from models.config import ReconstructorName
 from models.crossfit import windows_needed
-from pipelines.candidate import Candidate, asset_windows
+from pipelines.candidate import Candidate, asset_windows, seal_certificate
+from pipelines.certificate import certify, normal_deviations
 from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import OUTPUTS, write_outcome
 from pipelines.progress import Told
@@ -42,6 +43,8 @@ from pipelines.two_files import (
 )
 from pipelines.watch import Watched, runtime_rate, watch
 
+MOST_KEPT = 5_000_000
+"""Values of TEST into which faults are put, at most: its first ones."""
 MOST_READY = 5_000
 """Samples on whose windows the runtime alone is timed, at most."""
 PUBLIC_KEY = "faultwatch.pub"
@@ -55,12 +58,15 @@ class _Tested:
     """What is noted of TEST while it is read."""
 
     quality: QualityTally
+    since_row: int
+    """Rows before it only taught."""
     rows: int = 0
     bad: int = 0
     in_order: bool = True
 
     def __post_init__(self) -> None:
         self.refused: Counter[str] = Counter()
+        self.kept: list[pl.DataFrame] = []
 
     def note(self, rows: Rows, names: Sequence[str]) -> pl.DataFrame:
         """Take a slice; return its rows."""
@@ -69,7 +75,15 @@ class _Tested:
         self.refused.update(rows.refused)
         usable = rows.frame.filter(pl.col("time").is_not_null()).select("time", *names)
         self.quality.add(in_order(usable))
+        self._keep(rows.frame, names)
         return rows.frame
+
+    def _keep(self, frame: pl.DataFrame, names: Sequence[str]) -> None:
+        """Keep the first rows that nothing was learned from: faults are put into them later."""
+        wanted = MOST_KEPT // len(names) - sum(part.height for part in self.kept)
+        if wanted > 0:
+            usable = (pl.col("row") >= self.since_row) & pl.col("time").is_not_null()
+            self.kept.append(frame.filter(usable).select("time", *names).head(wanted))
 
 
 def run_backtest(
@@ -169,6 +183,7 @@ class Trial:
         self._options = options
         self._folder = folder
         self._told = told
+        self._key = load_private_key(make_key_pair(folder)[0])
         self._since_row = (options.train_rows or 0) if self.pair.is_one_file else 0
 
     def run(self, labels: Path | None, *, at: datetime) -> Outcome:
@@ -187,6 +202,15 @@ class Trial:
         quality = QualityTally(pair.asset.channel)
         quality.add(learned.samples)
         chosen = candidates[self._options.reconstructor]
+        self._told.say("looking for the smallest faults that are found")
+        certificate = certify(
+            chosen.bundle,
+            in_order(pl.concat(tested.kept)),
+            intervals,
+            deviations=normal_deviations(learned.samples, channel_names(pair.asset.channel)),
+            seed=pair.asset.model.seed,
+        )
+        seal_certificate(chosen, certificate, self._key)
         ready = asset_windows(pair.asset, learned.samples[-MOST_READY:])
         return Outcome(
             asset=pair.asset,
@@ -207,6 +231,7 @@ class Trial:
             quality=(quality.report(window, None), tested.quality.report(window, None)),
             seconds_to_fit=seconds_to_fit,
             runtime_windows_per_second=runtime_rate(chosen.bundle, ready),
+            certificate=certificate,
             warnings=tuple(_warnings(pair, learned, tested, chosen, self._options)),
         )
 
@@ -227,7 +252,7 @@ class Trial:
             learned.samples,
             [own, *(name for name in RIVALS if name != own)],
             folder=self._folder / "bundles",
-            key=load_private_key(make_key_pair(self._folder)[0]),
+            key=self._key,
             far=self._options.far,
             at=at,
             say=self._told.say,
@@ -247,7 +272,7 @@ class Trial:
         self, bundles: dict[str, Bundle], slices: Iterator[Rows], folder: Path
     ) -> tuple[dict[str, Watched], _Tested]:
         pair = self.pair
-        tested = _Tested(QualityTally(pair.asset.channel))
+        tested = _Tested(QualityTally(pair.asset.channel), self._since_row)
         self._told.begin(count_rows(pair.test))
         names = channel_names(pair.asset.channel)
         watched = watch(

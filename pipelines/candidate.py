@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from faultwatch_edge.bundle import Bundle, read_bundle
+from faultwatch_edge.bundle import Bundle, Certificate, read_bundle, write_bundle
 from faultwatch_edge.keys import key_id
 from faultwatch_edge.manifest import (
     CONTRACT_VERSION,
@@ -112,6 +112,25 @@ def make_candidate(
     )
     bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
     return Candidate(bundle, path, fitted, threshold)
+
+
+def seal_certificate(
+    candidate: Candidate, certificate: Certificate | None, private_key: Ed25519PrivateKey
+) -> Candidate:
+    """The candidate with its certificate in the bundle, which is signed anew; all else stays."""
+    if certificate is None:
+        return candidate
+    bundle = candidate.bundle
+    write_bundle(
+        candidate.path,
+        manifest=bundle.manifest,
+        onnx=bundle.onnx,
+        golden=bundle.golden,
+        private_key=private_key,
+        certificate=certificate,
+    )
+    sealed = read_bundle(candidate.path, trusted_keys=[private_key.public_key()])
+    return replace(candidate, bundle=sealed)
 
 
 def _manifest(

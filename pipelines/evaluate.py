@@ -5,25 +5,33 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from faultwatch_edge.bundle import Bundle, read_bundle
+from faultwatch_edge.bundle import Bundle, Certificate, read_bundle
 from faultwatch_edge.keys import load_trusted_keys
 from features.channels import channel_names
 from features.grid import WindowConfig
 from features.quality import assess_quality
 from pipelines.candidate import asset_windows
+from pipelines.certificate import certify, normal_deviations
 from pipelines.config import AssetConfig, load_asset
 from pipelines.history import History, read_history
 from pipelines.injected import judge_injected
 from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import write_outcome
 from pipelines.replay import judge_bundle
+from pipelines.report import draw_certificate
 from pipelines.settings import Settings
 from pipelines.tracking import RegisteredVersion, Registry, RegistryError
-from pipelines.verdict import Scorecard, describe, fault_table, flat, injected_table, metrics_of
+from pipelines.verdict import (
+    Scorecard,
+    certificate_metrics,
+    describe,
+    flat,
+    metrics_of,
+    tables_of,
+)
 from pipelines.watch import runtime_rate, watch, with_row_numbers
 
 Say = Callable[[str], None]
@@ -38,8 +46,6 @@ def score_bundle(asset: AssetConfig, name: str, bundle: Bundle, history: History
         bundle: what a device would run.
         history: only its held-out part is replayed.
     """
-    names = channel_names(asset.channel)
-    spread = np.nanstd(history.normal.select(names).to_numpy(), axis=0)
     return Scorecard(
         name=name,
         threshold=bundle.manifest.threshold,
@@ -48,9 +54,20 @@ def score_bundle(asset: AssetConfig, name: str, bundle: Bundle, history: History
             bundle,
             history.held_out,
             history.intervals,
-            deviations=dict(zip(names, spread.tolist(), strict=True)),
+            deviations=normal_deviations(history.normal, channel_names(asset.channel)),
             seed=asset.model.seed,
         ),
+    )
+
+
+def certify_bundle(asset: AssetConfig, bundle: Bundle, history: History) -> Certificate | None:
+    """The smallest faults that a bundle finds in held-out running, by `certify`."""
+    return certify(
+        bundle,
+        history.held_out,
+        history.intervals,
+        deviations=normal_deviations(history.normal, channel_names(asset.channel)),
+        seed=asset.model.seed,
     )
 
 
@@ -85,15 +102,21 @@ def evaluate_asset(
             for place, (name, bundle) in enumerate(bundles.items())
         ]
         note = describe(cards, None)
+        say("looking for the smallest faults that are found")
+        certificate = certify_bundle(asset, next(iter(bundles.values())), history)
         (folder / "report").mkdir()
-        write_outcome(_outcome(asset, bundles, history, folder), folder / "report")
+        write_outcome(_outcome(asset, bundles, history, folder, certificate), folder / "report")
         name = f"{asset.asset.id} {registered.version}, judged again"
         tags = {"asset": asset.asset.id, "evaluated_version": str(registered.version)}
         with registry.run(name, tags):
             registry.log_results(
-                metrics={**metrics_of(cards[0]), **flat(cards[1:])},
-                figures={},
-                tables={"faults": fault_table(cards), "injected_faults": injected_table(cards)},
+                metrics={
+                    **metrics_of(cards[0]),
+                    **certificate_metrics(certificate),
+                    **flat(cards[1:]),
+                },
+                figures=draw_certificate(certificate),
+                tables=tables_of(cards, certificate),
                 note=note,
             )
             registry.log_report(folder / "report")
@@ -130,7 +153,11 @@ def _bundles(
 
 
 def _outcome(
-    asset: AssetConfig, bundles: dict[str, Bundle], history: History, folder: Path
+    asset: AssetConfig,
+    bundles: dict[str, Bundle],
+    history: History,
+    folder: Path,
+    certificate: Certificate | None,
 ) -> Outcome:
     """What came of the held-out history, as of the second file of a backtest."""
     bundle = next(iter(bundles.values()))
@@ -165,6 +192,7 @@ def _outcome(
         ),
         seconds_to_fit=None,
         runtime_windows_per_second=runtime_rate(bundle, asset_windows(asset, history.held_out)),
+        certificate=certificate,
         warnings=(),
     )
 

@@ -8,7 +8,7 @@ from statistics import median
 
 import polars as pl
 
-from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.bundle import Bundle, Certificate
 from features.findings import QualityReport
 from features.grid import WindowConfig
 from features.labels import Interval, not_normal
@@ -92,6 +92,8 @@ class Outcome:
     """None = it was fitted before."""
     runtime_windows_per_second: float
     """Of ONNX Runtime alone, on the same graph."""
+    certificate: Certificate | None
+    """Smallest faults that the detector finds; None = there is too little normal running."""
     warnings: tuple[str, ...]
 
     @property

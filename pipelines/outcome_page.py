@@ -11,6 +11,7 @@ from features.channels import Channel
 from features.remarks import in_time
 from pipelines.outcome import Outcome, interval_at
 from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace, is_better
+from pipelines.page_certificate import LimitTable, make_limit_table
 from pipelines.replay import microseconds_of
 from pipelines.scoring import AlarmRecord
 
@@ -50,6 +51,18 @@ def make_page(outcome: Outcome) -> Page:
             Stretch(_seconds(one.start), _seconds(one.end), one.kind, one.note)
             for one in outcome.intervals
         ),
+        certificate=_certificate(outcome),
+    )
+
+
+def _certificate(outcome: Outcome) -> LimitTable | None:
+    if outcome.certificate is None:
+        return None
+    return make_limit_table(
+        outcome.certificate,
+        outcome.columns,
+        row_s=None if outcome.has_times else outcome.asset.window.sample_period_s,
+        is_labelled=bool(outcome.intervals),
     )
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from features.remarks import in_share, in_time, with_unit
+from pipelines.page_certificate import LimitTable
 from pipelines.page_words import brief, count, duration, moment
 
 Numbers = NDArray[np.float64]
@@ -140,6 +141,8 @@ class Page:
     detectors: tuple[DetectorLine, ...]
     alarms: tuple[AlarmLine, ...]
     labels: tuple[Stretch, ...]
+    certificate: LimitTable | None = None
+    """Smallest faults that would be found; None = nobody could tell."""
 
 
 def write_page(path: Path, page: Page) -> None:

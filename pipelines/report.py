@@ -9,21 +9,28 @@ import matplotlib as mpl
 import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.certificate import Certificate
 from faultwatch_edge.detector import Detector
 from features.labels import Interval
 from features.windows import Windows
+from pipelines.verdict import limit_text
 
 NORMAL = "#4878a8"
 FAULT = "#c44e52"
 EXPECTED = "#dd8452"
 SHOWN_CHANNELS = 4
 HEAT_CHANNELS = 20
+SIZE_TICKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 IN_A_ROW = 5
+DARK_FROM = 3.0
+"""Standard deviations from which on a cell of the certificate is too dark for black figures."""
 
 mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9})
 
@@ -332,4 +339,52 @@ def draw_shares(
     axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=7)
     axes.set_title(title, loc="left")
     figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def draw_certificate(certificate: Certificate | None) -> dict[str, Figure]:
+    """The picture of a certificate by its name, if there is one that certifies anything."""
+    if certificate is None or not certificate.limits:
+        return {}
+    return {"certificate": draw_limits(certificate)}
+
+
+def draw_limits(certificate: Certificate) -> Figure:
+    """Smallest fault of each channel and kind that is found, in standard deviations, as a map."""
+    limits = {(limit.channel, limit.kind): limit for limit in certificate.limits}
+    channels = list(dict.fromkeys(channel for channel, _ in limits))
+    kinds = list(dict.fromkeys(kind for _, kind in limits))
+    sizes = np.array(
+        [[limits[channel, kind].deviations or np.nan for kind in kinds] for channel in channels]
+    )
+    height = 1.8 + 0.24 * len(channels)
+    figure = Figure(figsize=(5.4 + 0.7 * len(kinds), height), layout="constrained")
+    axes = figure.subplots()
+    norm = LogNorm(certificate.smallest, certificate.largest)
+    image = axes.imshow(sizes, aspect="auto", cmap="cividis_r", norm=norm)
+    for (channel, kind), limit in limits.items():
+        row, column = channels.index(channel), kinds.index(kind)
+        if not limit.is_found:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#d5d9de"))
+        axes.text(
+            *(column, row, limit_text(certificate, limit)),
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="white" if sizes[row, column] > DARK_FROM else "black",
+        )
+    axes.set_yticks(range(len(channels)), channels, fontsize=8)
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(
+        f"Smallest fault found within {certificate.within_s / 3600:.3g} h at "
+        f"{certificate.needed} of {certificate.onsets} onsets,\nin standard deviations "
+        "of normal running; grey: not found",
+        loc="left",
+    )
+    ticks = [size for size in SIZE_TICKS if certificate.smallest <= size <= certificate.largest]
+    bar = figure.colorbar(image, ax=axes, aspect=40, shrink=min(1.0, 4 / height), ticks=ticks)
+    bar.ax.set_yticklabels([f"{size:g} sd" for size in ticks])
+    bar.minorticks_off()
     return figure

@@ -122,7 +122,7 @@ class BundleScorer:
 
     def _batch(self, windows: Windows, index: NDArray[np.int64]) -> ScoredWindows:
         window = windows.take(index)
-        usable = (~np.isnan(window)).any(axis=2).sum(axis=1) >= self._min_channels
+        usable = usable_windows(window, self._min_channels)
         found = self._nothing(window.shape[1], len(window))
         found.end_us[:] = windows.end_times[index].astype(np.int64)
         found.observed[:] = window[:, :, -1]
@@ -193,6 +193,12 @@ class BundleScorer:
             observed=np.full((count, channels), np.nan, np.float32),
             expected=np.full((count, channels), np.nan, np.float32),
         )
+
+
+def usable_windows(windows: NDArray[np.float32], min_channels: int) -> NDArray[np.bool_]:
+    """Whether each window has enough channels with a value to be scored, (window,)."""
+    usable: NDArray[np.bool_] = (~np.isnan(windows)).any(axis=2).sum(axis=1) >= min_channels
+    return usable
 
 
 def joined(parts: Sequence[ScoredWindows]) -> ScoredWindows:

@@ -28,15 +28,23 @@ from pipelines.candidate import (
     git_revision,
     make_candidate,
     recipe_of,
+    seal_certificate,
 )
 from pipelines.config import AssetConfig, load_asset
-from pipelines.evaluate import score_bundle
+from pipelines.evaluate import certify_bundle, score_bundle
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
-from pipelines.report import draw_detector, draw_losses
+from pipelines.report import draw_certificate, draw_detector, draw_losses
 from pipelines.settings import Settings
 from pipelines.tracking import Registry, RegistryError
-from pipelines.verdict import Scorecard, describe, fault_table, flat, injected_table, metrics_of
+from pipelines.verdict import (
+    Scorecard,
+    certificate_metrics,
+    describe,
+    flat,
+    metrics_of,
+    tables_of,
+)
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
 """The linear detectors that stand beside every challenger."""
@@ -108,18 +116,26 @@ def train_asset(
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
         verdict = describe(cards, _champion(asset, registry, history, folder, settings))
         note = f"{verdict}\n\n{history.learned()}"
-        chosen = made[asset.model.reconstructor]
+        say("looking for the smallest faults that are found")
+        challenger = made.pop(asset.model.reconstructor)
+        certificate = certify_bundle(asset, challenger.bundle, history)
+        chosen = seal_certificate(challenger, certificate, key)
         registry.log_results(
-            metrics={**metrics_of(cards[0]), **flat(cards[1:])},
+            metrics={
+                **metrics_of(cards[0]),
+                **certificate_metrics(certificate),
+                **flat(cards[1:]),
+            },
             figures={
                 "losses": draw_losses(registry.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
+                **draw_certificate(certificate),
             },
-            tables={"faults": fault_table(cards), "injected_faults": injected_table(cards)},
+            tables=tables_of(cards, certificate),
             note=note,
         )
         say("registering the challenger")
-        registry.log_rivals([one.path for who, one in made.items() if one is not chosen])
+        registry.log_rivals([rival.path for rival in made.values()])
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
 

@@ -7,6 +7,7 @@ from statistics import median
 
 import polars as pl
 
+from faultwatch_edge.certificate import Certificate, DetectionLimit
 from faultwatch_edge.manifest import ThresholdSpec
 from features.remarks import in_share
 from pipelines.injected import InjectedFaults
@@ -115,6 +116,79 @@ def injected_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
             for kind in card.injected
         ]
     )
+
+
+def tables_of(
+    cards: Sequence[Scorecard], certificate: Certificate | None
+) -> dict[str, pl.DataFrame]:
+    """Tables of a run by name: labelled and injected faults, and the certificate if there is one.
+
+    Args:
+        cards: the detector's, then those of its rivals.
+        certificate: the detector's.
+    """
+    tables = {"faults": fault_table(cards), "injected_faults": injected_table(cards)}
+    return (
+        tables if certificate is None else {**tables, "certificate": certificate_table(certificate)}
+    )
+
+
+def certificate_table(certificate: Certificate) -> pl.DataFrame:
+    """One row a channel and kind: the smallest fault that is found, and under which rule."""
+    within = f"median delay, min (within {certificate.within_s / 60:g})"
+    tried = f"found at so many of {certificate.onsets} onsets ({certificate.needed} needed)"
+    limits = [
+        {
+            "channel": limit.channel,
+            "kind": limit.kind,
+            "found": limit.is_found,
+            "size": limit.size,
+            "unit": limit.unit,
+            "standard deviations": limit.deviations,
+            within: _minutes(limit.median_delay_s),
+            tried: limit.found,
+            "smallest": limit_text(certificate, limit),
+        }
+        for limit in certificate.limits
+    ]
+    left_out = [
+        {"channel": one.channel, "smallest": f"not certified, {one.reason}"}
+        for one in certificate.uncertified
+    ]
+    return pl.DataFrame([*limits, *left_out], infer_schema_length=None)
+
+
+def limit_text(certificate: Certificate, limit: DetectionLimit) -> str:
+    """The smallest size that is found, in standard deviations, in a few characters."""
+    if limit.deviations is not None:
+        size = f"{limit.deviations:.2g}"
+        return (
+            f"\N{LESS-THAN OR EQUAL TO} {size}"
+            if limit.deviations <= certificate.smallest
+            else size
+        )
+    if limit.is_found:
+        return "found"
+    return f"> {certificate.largest:g}" if limit.has_size else "not found"
+
+
+def certificate_metrics(certificate: Certificate | None) -> dict[str, float]:
+    """Figures of a certificate under the names that MLflow shows."""
+    if certificate is None:
+        return {}
+    metrics = {
+        "certificate.within_h": certificate.within_s / 3600,
+        "certificate.onsets": float(certificate.onsets),
+        "certificate.untouched_alarms_per_day": certificate.realised_per_day,
+    }
+    for kind in dict.fromkeys(limit.kind for limit in certificate.limits):
+        of_kind = [limit for limit in certificate.limits if limit.kind == kind]
+        sizes = [limit.deviations for limit in of_kind if limit.deviations is not None]
+        found = sum(limit.is_found for limit in of_kind)
+        metrics[f"certificate.{kind}.found_share"] = found / len(of_kind)
+        if sizes:
+            metrics[f"certificate.{kind}.median_sd"] = median(sizes)
+    return metrics
 
 
 def _minutes(seconds: float | None) -> float | None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,10 +24,35 @@ from faultwatch_edge.bundle import (
     read_bundle,
     write_bundle,
 )
+from faultwatch_edge.certificate import Certificate, DetectionLimit, Uncertified
 from faultwatch_edge.detector import Detector
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.keys import key_id, load_private_key, make_key_pair
 from faultwatch_edge.window import sequence_windows
+
+
+def _limit(channel: str, kind: Literal["bias", "stuck"], **changes: Any) -> DetectionLimit:
+    known = {"size": None, "deviations": None, "median_delay_s": None, **changes}
+    return DetectionLimit(channel, "m3/h", kind, is_found=kind == "bias", **known)
+
+
+CERTIFICATE = Certificate(
+    within_s=20.0,
+    smallest=0.5,
+    largest=16.0,
+    onsets=10,
+    needed=8,
+    promised_per_day=0.1,
+    alarms=1,
+    days=20.0,
+    limits=(
+        _limit("flow", "bias", size=5.6, deviations=2.8, found=9, median_delay_s=7.0),
+        _limit("flow", "stuck", found=1, median_delay_s=11.0),
+        _limit("total", "bias", size=6.0, deviations=4.0, found=10, median_delay_s=6.0),
+        _limit("total", "stuck", found=0),
+    ),
+    uncertified=(Uncertified("valve", "constant in normal running"),),
+)
 
 # Score of a window: largest distance of a channel's mean from its centre (flow 10, valve 1,
 # total 5), plus a tenth of that of the window before. The first window of a sequence is not
@@ -181,7 +206,14 @@ def bundle_path(
     private_key: Ed25519PrivateKey,
 ) -> Path:
     path = tmp_path_factory.mktemp("bundles") / manifest.file_name
-    write_bundle(path, manifest=manifest, onnx=graph, golden=golden, private_key=private_key)
+    write_bundle(
+        path,
+        manifest=manifest,
+        onnx=graph,
+        golden=golden,
+        private_key=private_key,
+        certificate=CERTIFICATE,
+    )
     return path
 
 
@@ -241,6 +273,6 @@ def resigned(
 
 def sums_of(members: dict[str, bytes]) -> bytes:
     """As ``sha256sum`` would write them."""
-    names = ("detector.onnx", "manifest.json", "golden.npz")
+    names = ("detector.onnx", "manifest.json", "golden.npz", "certificate.json")
     lines = [f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in names]
     return "".join(lines).encode()

@@ -12,7 +12,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from faultwatch_edge import archive
-from faultwatch_edge.bundle import LIMITS, Bundle, Golden, Manifest, read_bundle, write_bundle
+from faultwatch_edge.bundle import (
+    LIMITS,
+    OPTIONAL,
+    Bundle,
+    Certificate,
+    Golden,
+    Manifest,
+    read_bundle,
+    write_bundle,
+)
 from faultwatch_edge.errors import BundleError
 
 MEMBERS = tuple(LIMITS)
@@ -48,6 +57,7 @@ def test_same_input_gives_the_same_bytes(
         onnx=bundle.onnx,
         golden=bundle.golden,
         private_key=private_key,
+        certificate=bundle.certificate,
     )
     assert path.read_bytes() == bundle_path.read_bytes()
     assert sha256 == bundle.sha256
@@ -98,7 +108,8 @@ def test_a_bundle_that_a_device_would_refuse_is_not_written(
 
 def test_checksums_are_those_of_sha256sum(members: dict[str, bytes]) -> None:
     lines = members["SHA256SUMS"].decode().splitlines()
-    assert [line[64:] for line in lines] == ["  detector.onnx", "  manifest.json", "  golden.npz"]
+    names = ("detector.onnx", "manifest.json", "golden.npz", "certificate.json")
+    assert [line[64:] for line in lines] == [f"  {name}" for name in names]
 
 
 # Signature and checksums
@@ -178,7 +189,7 @@ def test_damaged_file_is_refused(
     assert reason in refusal(spoil(bundle_path.read_bytes()))
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", [name for name in MEMBERS if name not in OPTIONAL])
 def test_missing_member_is_refused(
     name: str, members: dict[str, bytes], refusal: Callable[[bytes], str]
 ) -> None:
@@ -262,3 +273,63 @@ def test_file_that_is_too_big_is_refused(
 def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"p\.fwb: cannot be read \(No such file"):
         read_bundle(tmp_path / "p.fwb", trusted_keys=[])
+
+
+# The certificate
+
+
+def test_certificate_comes_back_as_it_was_written(bundle: Bundle) -> None:
+    certificate = bundle.certificate
+    assert certificate is not None
+    assert Certificate.from_json(certificate.to_json()) == certificate
+    assert certificate.realised_per_day == pytest.approx(0.05)
+    assert [one.has_size for one in certificate.limits] == [True, False, True, False]
+
+
+def test_bundle_without_a_certificate_opens_as_before(
+    tmp_path: Path, bundle: Bundle, private_key: Ed25519PrivateKey
+) -> None:
+    path = tmp_path / "older.fwb"
+    write_bundle(
+        path,
+        manifest=bundle.manifest,
+        onnx=bundle.onnx,
+        golden=bundle.golden,
+        private_key=private_key,
+    )
+    older = read_bundle(path, trusted_keys=[private_key.public_key()])
+    assert older.certificate is None
+    assert older.manifest == bundle.manifest
+
+
+def test_certificate_that_was_taken_out_is_missed(
+    members: dict[str, bytes], refusal: Callable[[bytes], str]
+) -> None:
+    rest = {key: value for key, value in members.items() if key != "certificate.json"}
+    assert "SHA256SUMS does not match in form" in refusal(archive.pack(rest))
+
+
+def test_certificate_of_other_channels_is_not_written(
+    tmp_path: Path, bundle: Bundle, private_key: Ed25519PrivateKey
+) -> None:
+    certificate = bundle.certificate
+    assert certificate is not None
+    (limit, *_), strange = certificate.limits, tmp_path / "strange.fwb"
+
+    def write(changed: Certificate) -> None:
+        write_bundle(
+            strange,
+            manifest=bundle.manifest,
+            onnx=bundle.onnx,
+            golden=bundle.golden,
+            private_key=private_key,
+            certificate=changed,
+        )
+
+    with pytest.raises(BundleError, match=r"certificate\.json: names channel 'oil', which"):
+        write(replace(certificate, limits=(replace(limit, channel="oil"),)))
+    with pytest.raises(BundleError, match="cannot be written as JSON"):
+        write(replace(certificate, days=float("inf")))
+    with pytest.raises(BundleError, match="days is 0, expected more than 0"):
+        replace(certificate, days=0)
+    assert not strange.exists()

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.describe import describe
 
 PACKAGE_PARENT = Path(__file__).parents[2] / "deploy/edge"
 FRAMEWORKS = ("torch", "polars", "pydantic", "mlflow", "prefect", "onnx")
@@ -110,6 +111,24 @@ def test_check_says_what_was_checked_and_what_is_in_the_bundle(
         "budget     0.1 false alarms a day; expected 0.08 (90 % interval 0.02 to 0.2)"
         in done.stdout
     )
+    assert (
+        "certified  bias found within 20 s in 2 of 2 channels, the smallest at 3.4 sd in the median"
+        " (2.8 to 4)" in done.stdout
+    )
+
+
+def test_describing_says_what_is_not_certified(bundle: Bundle) -> None:
+    assert bundle.certificate is not None
+    none = tuple(one for one in bundle.certificate.limits if one.size is None)
+    blind = replace(none[0], kind="bias")
+    for certificate, said in (
+        (None, "certified  nothing: the bundle has no certificate.json"),
+        (
+            replace(bundle.certificate, limits=(blind,), within_s=7200.0),
+            "certified  no bias up to 16 sd found within 2 h in any of 1 channels",
+        ),
+    ):
+        assert describe(replace(bundle, certificate=certificate))[-1] == said
 
 
 def test_file_is_replayed_and_summed_up(program: Program, csv_file: Path) -> None:

@@ -51,6 +51,17 @@ def test_state_is_carried_until_the_reset(bundle: Bundle, windows: np.ndarray) -
     assert_same(detector.score(windows[:1]), first)
 
 
+def test_a_sequence_goes_on_from_a_state_that_was_kept(bundle: Bundle, windows: np.ndarray) -> None:
+    detector = Detector.from_bundle(bundle)
+    whole = detector.score(windows)
+    detector.reset()
+    detector.score(windows[:7])
+    state = detector.state
+    detector.score(windows[7:])
+    detector.resume(state)
+    np.testing.assert_array_equal(detector.score(windows[7:]).score, whole.score[7:])
+
+
 def test_state_that_is_no_number_does_not_outlive_its_window(
     bundle: Bundle, windows: np.ndarray
 ) -> None:

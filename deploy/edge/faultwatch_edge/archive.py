@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from faultwatch_edge.errors import BundleError
 
@@ -51,6 +51,7 @@ def unpack(
     *,
     total: int | None = None,
     may_be_compressed: bool = False,
+    optional: Collection[str] = (),
 ) -> dict[str, bytes]:
     """Read exactly the members named in ``limits``, none longer than its limit in bytes.
 
@@ -61,6 +62,7 @@ def unpack(
         limits: most bytes of each member, uncompressed.
         total: most bytes of all members together, uncompressed.
         may_be_compressed: whether compressed members are read.
+        optional: members that may be absent.
 
     Raises:
         BundleError: the members are others, doubled, compressed, too big or damaged.
@@ -69,7 +71,7 @@ def unpack(
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
-            _check_names([info.filename for info in infos], list(limits))
+            _check_names([info.filename for info in infos], list(limits), optional)
             for info in infos:
                 _check_declared(info, limits[info.filename], may_be_compressed=may_be_compressed)
             _check_total(infos, total)
@@ -93,10 +95,10 @@ def _check_end_record(data: bytes) -> None:
         )
 
 
-def _check_names(found: Sequence[str], expected: Sequence[str]) -> None:
+def _check_names(found: Sequence[str], expected: Sequence[str], optional: Collection[str]) -> None:
     problems = {
         "has members that it must not have": sorted(set(found) - set(expected)),
-        "lacks members": sorted(set(expected) - set(found)),
+        "lacks members": sorted(set(expected) - set(found) - set(optional)),
         "has members twice": sorted({name for name in found if found.count(name) > 1}),
     }
     for problem, names in problems.items():

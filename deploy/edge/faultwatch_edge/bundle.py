@@ -2,11 +2,12 @@
 
 A bundle is one stored zip with exactly these members, once each::
 
-    detector.onnx   the graph: raw engineering units in, calibrated score out
-    manifest.json   channels, windows, threshold, alarm, origin (``manifest.py``)
-    golden.npz      real cells and what the detector said about them (``golden.py``)
-    SHA256SUMS      as ``sha256sum`` writes it, of the three above
-    signature       Ed25519 over the bytes of SHA256SUMS, 64 bytes
+    detector.onnx     the graph: raw engineering units in, calibrated score out
+    manifest.json     channels, windows, threshold, alarm, origin (``manifest.py``)
+    golden.npz        real cells and what the detector said about them (``golden.py``)
+    certificate.json  smallest faults that it was shown to find (``certificate.py``); may be absent
+    SHA256SUMS        as ``sha256sum`` writes it, of those above
+    signature         Ed25519 over the bytes of SHA256SUMS, 64 bytes
 
 Nothing in a bundle is parsed, beyond the zip's own directory, before its signature has passed.
 """
@@ -24,6 +25,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from faultwatch_edge import archive
+from faultwatch_edge.certificate import Certificate
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.golden import Golden
 from faultwatch_edge.keys import key_id
@@ -40,6 +42,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "AlarmSpec",
     "Bundle",
+    "Certificate",
     "ChannelSpec",
     "Golden",
     "Manifest",
@@ -52,14 +55,17 @@ __all__ = [
 _ONNX: Final = "detector.onnx"
 _MANIFEST: Final = "manifest.json"
 _GOLDEN: Final = "golden.npz"
+_CERTIFICATE: Final = "certificate.json"
 _SUMS: Final = "SHA256SUMS"
 _SIGNATURE: Final = "signature"
-_SUMMED: Final = (_ONNX, _MANIFEST, _GOLDEN)
+_SUMMED: Final = (_ONNX, _MANIFEST, _GOLDEN, _CERTIFICATE)
+OPTIONAL: Final = frozenset({_CERTIFICATE})
 
 LIMITS: Final[Mapping[str, int]] = {
     _ONNX: 64 * 1024 * 1024,
     _MANIFEST: 1024 * 1024,
     _GOLDEN: 16 * 1024 * 1024,
+    _CERTIFICATE: 4 * 1024 * 1024,
     _SUMS: 4 * 1024,
     _SIGNATURE: 64,
 }
@@ -76,10 +82,18 @@ class Bundle:
     golden: Golden
     sha256: str
     """Of the whole file, in hexadecimal."""
+    certificate: Certificate | None = None
+    """None = nothing was certified, as in older bundles."""
 
 
 def write_bundle(
-    path: Path, *, manifest: Manifest, onnx: bytes, golden: Golden, private_key: Ed25519PrivateKey
+    path: Path,
+    *,
+    manifest: Manifest,
+    onnx: bytes,
+    golden: Golden,
+    private_key: Ed25519PrivateKey,
+    certificate: Certificate | None = None,
 ) -> str:
     """Sign and write a bundle; the file appears whole or not at all.
 
@@ -92,6 +106,7 @@ def write_bundle(
         onnx: the graph, weights included.
         golden: at least 50 windows that fit the manifest.
         private_key: whose public part the devices trust.
+        certificate: of its channels; None = nothing was certified.
 
     Returns:
         SHA-256 of the file, in hexadecimal.
@@ -100,6 +115,8 @@ def write_bundle(
         BundleError: a device would refuse it.
     """
     members = {_ONNX: onnx, _MANIFEST: manifest.to_json(), _GOLDEN: golden.to_npz()}
+    if certificate is not None:
+        members[_CERTIFICATE] = certificate.to_json()
     sums = _checksums(members)
     data = archive.pack({**members, _SUMS: sums, _SIGNATURE: private_key.sign(sums)})
     try:
@@ -125,7 +142,7 @@ def read_bundle(path: Path, *, trusted_keys: Sequence[Ed25519PublicKey]) -> Bund
 
 
 def _open(data: bytes, trusted_keys: Sequence[Ed25519PublicKey]) -> Bundle:
-    members = archive.unpack(data, LIMITS)
+    members = archive.unpack(data, LIMITS, optional=OPTIONAL)
     signer = _signer(members, trusted_keys)
     _check_checksums(members)
     manifest = Manifest.from_json(members[_MANIFEST])
@@ -136,8 +153,21 @@ def _open(data: bytes, trusted_keys: Sequence[Ed25519PublicKey]) -> Bundle:
         )
     golden = Golden.from_npz(members[_GOLDEN])
     golden.check_shapes(manifest)
-    digest = hashlib.sha256(data).hexdigest()
-    return Bundle(manifest=manifest, onnx=members[_ONNX], golden=golden, sha256=digest)
+    return Bundle(
+        manifest=manifest,
+        onnx=members[_ONNX],
+        golden=golden,
+        sha256=hashlib.sha256(data).hexdigest(),
+        certificate=_certificate(members, manifest),
+    )
+
+
+def _certificate(members: Mapping[str, bytes], manifest: Manifest) -> Certificate | None:
+    if _CERTIFICATE not in members:
+        return None
+    certificate = Certificate.from_json(members[_CERTIFICATE])
+    certificate.check_channels(manifest.channel_names)
+    return certificate
 
 
 def _signer(members: Mapping[str, bytes], trusted_keys: Sequence[Ed25519PublicKey]) -> str:
@@ -162,8 +192,13 @@ def _signer(members: Mapping[str, bytes], trusted_keys: Sequence[Ed25519PublicKe
     )
 
 
+def _summed(members: Mapping[str, bytes]) -> list[str]:
+    return [name for name in _SUMMED if name in members]
+
+
 def _checksums(members: Mapping[str, bytes]) -> bytes:
-    lines = [f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in _SUMMED]
+    there = _summed(members)
+    lines = [f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in there]
     return "".join(lines).encode("ascii")
 
 
@@ -173,7 +208,9 @@ def _check_checksums(members: Mapping[str, bytes]) -> None:
         return
     stated = members[_SUMS].splitlines()
     computed = expected.splitlines()
-    wrong = [name for name, line in zip(_SUMMED, computed, strict=True) if line not in stated]
+    wrong = [
+        name for name, line in zip(_summed(members), computed, strict=True) if line not in stated
+    ]
     raise BundleError(
         f"{_SUMS} does not match {', '.join(wrong) or 'in form'}; copy the file again"
     )

@@ -1,7 +1,9 @@
 """What a person reads about a bundle and about a run."""
 
+from statistics import median
+
 from faultwatch_edge.agent import Counts
-from faultwatch_edge.bundle import Bundle, Manifest
+from faultwatch_edge.bundle import Bundle, Certificate, Manifest
 from faultwatch_edge.detector import SCORE_TOLERANCE
 
 
@@ -12,7 +14,7 @@ def describe(bundle: Bundle) -> list[str]:
     channels = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
     return [
         f"signature  good, by trusted key {manifest.key_id}",
-        "checksums  detector.onnx, manifest.json and golden.npz match",
+        "checksums  of every member match",
         f"contract   version {manifest.contract}",
         "graph      loads; inputs, outputs and shapes are those of the manifest",
         f"golden     {windows} windows agree within {SCORE_TOLERANCE:g}, singly and in one batch",
@@ -22,6 +24,7 @@ def describe(bundle: Bundle) -> list[str]:
         f"channels   {len(manifest.channels)}: {channels}",
         f"window     {window.length} cells of {window.sample_period_s:g} s, every {window.hop}",
         *_decision(manifest),
+        f"certified  {_certified(bundle.certificate)}",
     ]
 
 
@@ -55,6 +58,25 @@ def _decision(manifest: Manifest) -> list[str]:
         f"budget     {threshold.false_alarms_per_day:g} false alarms a day; {expected}",
         f"alarm      {alarm.priority}, {delays}, {mode}",
     ]
+
+
+def _certified(certificate: Certificate | None) -> str:
+    """What is known of the smallest faults that are found."""
+    if certificate is None:
+        return "nothing: the bundle has no certificate.json"
+    biases = [limit for limit in certificate.limits if limit.kind == "bias"]
+    sizes = [limit.deviations for limit in biases if limit.deviations is not None]
+    seconds = certificate.within_s
+    within = f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds:.3g} s"  # noqa: PLR2004 - an hour
+    if not sizes:
+        return (
+            f"no bias up to {certificate.largest:g} sd found within {within} "
+            f"in any of {len(biases)} channels"
+        )
+    return (
+        f"bias found within {within} in {len(sizes)} of {len(biases)} channels, the smallest at "
+        f"{median(sizes):.2g} sd in the median ({min(sizes):.2g} to {max(sizes):.2g})"
+    )
 
 
 def _place(manifest: Manifest) -> str:

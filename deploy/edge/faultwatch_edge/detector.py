@@ -80,6 +80,15 @@ class Detector:
         """Forget the windows so far: the next one starts a sequence."""
         self._state = np.zeros(self._manifest.state_size, dtype=np.float32)
 
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """What is carried to the next window, for ``resume``; not to be changed."""
+        return self._state
+
+    def resume(self, state: NDArray[np.float32]) -> None:
+        """Go on from where ``state`` was taken: the next window follows the one before it."""
+        self._state = state
+
     def score(self, windows: NDArray[np.float32]) -> Scores:
         """Score the next windows of the sequence, in order of time.
 

@@ -1,0 +1,256 @@
+"""The certificate: the smallest fault of each channel that a bundle finds, and how soon.
+
+Faults are put into held-out normal running, at several onsets, and judged as a device would: found
+is what raises the alarm, or a sensor event of its own channel, soon enough.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from statistics import median
+
+import numpy as np
+import polars as pl
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.certificate import Certificate, DetectionLimit, Uncertified
+from features.channels import Channel
+from features.injection import FAULT_KINDS, FaultKind, faulty_values
+from features.labels import Interval, outside
+from pipelines.onsets import Onset, UntouchedRunning
+
+SPANS = 4
+"""Window lengths, after the on-delay, within which a fault must be found."""
+SIZES = tuple(0.5 * 2 ** (step / 2) for step in range(11))
+"""Sizes that are tried, in standard deviations of the channel in normal running."""
+ONSETS = 10
+"""Onsets of each fault, at most."""
+SHARE = 0.8
+"""Share of them at which the fault must be found."""
+WITHOUT_SIZE: tuple[FaultKind, ...] = ("stuck", "dropout")
+FIRST_BATCH = 16
+"""Windows after an onset that are judged first: what is found at once costs no more."""
+
+_Cells = Mapping[str, NDArray[np.float32]]
+
+
+def certify(
+    bundle: Bundle,
+    samples: pl.DataFrame,
+    intervals: Sequence[Interval],
+    *,
+    deviations: Mapping[str, float],
+    seed: int,
+) -> Certificate | None:
+    """Find the smallest fault of each kind that a bundle finds in each channel.
+
+    A fault counts as found at a size if it is found at `SHARE` of the onsets within the on-delay
+    and `SPANS` window lengths. The smallest such size is searched by bisection in `SIZES`, which
+    takes for granted that a larger fault is found no less often; that the size which is given was
+    itself tried and found is certain.
+
+    Args:
+        bundle: what a device would run.
+        samples: samples frame that neither training nor threshold nor calibration saw.
+        intervals: labelled intervals, which are left out.
+        deviations: standard deviation of each channel in normal running; 0 = constant.
+        seed: decides the onsets and the noise.
+
+    Returns:
+        The certificate; None if there is no onset with enough normal running around it.
+    """
+    running = UntouchedRunning(bundle, outside(samples, intervals))
+    alarm = bundle.manifest.alarm
+    within_s = alarm.on_delay_s + SPANS * running.window.span_s
+    count = int(within_s // running.window.hop_s)
+    onsets = running.onsets(ONSETS, windows_after=count, seed=seed)
+    if not onsets:
+        return None
+    limits: list[DetectionLimit] = []
+    uncertified: list[Uncertified] = []
+    places = [_Place(running, onset, count, seed + number) for number, onset in enumerate(onsets)]
+    for channel in running.channels:
+        if deviations[channel.name] > 0:
+            limits += _ChannelSearch(places, channel, deviations[channel.name]).limits()
+        else:
+            reason = "constant in normal running: there is no deviation to measure a fault by"
+            uncertified.append(Uncertified(channel.name, reason))
+    return Certificate(
+        within_s=within_s,
+        smallest=SIZES[0],
+        largest=SIZES[-1],
+        onsets=len(onsets),
+        needed=_needed(len(onsets)),
+        promised_per_day=bundle.manifest.threshold.false_alarms_per_day,
+        alarms=running.alarms,
+        days=running.days,
+        limits=tuple(limits),
+        uncertified=tuple(uncertified),
+    )
+
+
+def normal_deviations(samples: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Standard deviation of each channel in normal running.
+
+    Example:
+        >>> samples = pl.DataFrame({"flow": [1.0, 3.0, None], "valve": [2.0, 2.0, 2.0]})
+        >>> normal_deviations(samples, ["flow", "valve"])
+        {'flow': 1.0, 'valve': 0.0}
+    """
+    spread = samples.select(pl.col(names).std(ddof=0).fill_null(0.0))
+    return {name: float(spread[name][0]) for name in names}
+
+
+def _needed(onsets: int) -> int:
+    return math.ceil(SHARE * onsets)
+
+
+class _Place:
+    """One onset, and what comes of faults that begin there.
+
+    Args:
+        running: normal running around it.
+        onset: when the faults begin.
+        count: windows after it within which they must be found.
+        seed: of the noise.
+    """
+
+    def __init__(self, running: UntouchedRunning, onset: Onset, count: int, seed: int) -> None:
+        self._running = running
+        self._onset = onset
+        self._count = count
+        self._seed = seed
+        self._samples = running.samples_around(onset, count)
+        is_there = pl.any_horizontal(pl.col(self._names).is_not_null())
+        self._frame = self._samples.select("time", is_there=pl.when(is_there).then(1.0))
+
+    @property
+    def _names(self) -> list[str]:
+        return [channel.name for channel in self._running.channels]
+
+    def cells(self, channel: str, deviation: float) -> _Cells:
+        """Cells of a channel under every fault that may be tried, by its key."""
+        values = self._samples[channel].to_numpy()
+        onset = int((self._samples["time"] < self._running.begins_at(self._onset)).sum())
+        faulty = {
+            _key(kind, step): faulty_values(
+                values, onset, kind, SIZES[step] * deviation, seed=self._seed
+            )
+            for kind in FAULT_KINDS
+            for step in _steps(kind)
+        }
+        columns = pl.DataFrame(faulty).fill_nan(None)
+        frame = pl.concat([self._frame, columns], how="horizontal")
+        place = self._names.index(channel)
+        return self._running.changed_cells(frame, self._onset, place, self._count)
+
+    def delay_s(self, channel: str, cells: NDArray[np.float32]) -> float | None:
+        """Seconds from the onset to the alarm or the channel's sensor event; None = not found."""
+        place = self._names.index(channel)
+        running, first = self._running, self._onset.last + 1
+        window = running.window
+        of_channel = sliding_window_view(cells, window.length)[:: window.hop]
+        life, done, size = self._onset.life, 0, FIRST_BATCH
+        state, alarm = life.state, life.alarm
+        while done < self._count:
+            some = slice(done, min(done + size, self._count))
+            windows = running.windows.take(slice(first + some.start, first + some.stop))
+            windows[:, place] = of_channel[some]
+            judged, state = running.rules.judge(windows, state)
+            events = (judged.sensor_status != 0) & (self._onset.sensor_status[some] == 0)
+            for number, anomalous in enumerate(judged.anomalous):
+                at_us = int(running.times_us[first + done + number])
+                alarm, raised = running.rules.advance(alarm, anomalous, at_us)
+                if raised or events[number, place]:
+                    return (at_us - int(running.times_us[self._onset.last])) / 1e6
+            done, size = some.stop, 2 * size
+        return None
+
+
+def _steps(kind: FaultKind) -> range:
+    """Numbers of the sizes that are tried; one where size means nothing."""
+    return range(1 if kind in WITHOUT_SIZE else len(SIZES))
+
+
+def _key(kind: FaultKind, step: int) -> str:
+    return f"{kind}_{step}"
+
+
+class _ChannelSearch:
+    """Looks for the detection limits of one channel.
+
+    Args:
+        places: onsets.
+        channel: the channel.
+        deviation: its standard deviation in normal running.
+    """
+
+    def __init__(self, places: Sequence[_Place], channel: Channel, deviation: float) -> None:
+        self._places = places
+        self._unit = channel.unit
+        self._channel = channel.name
+        self._deviation = deviation
+        self._delays: dict[tuple[str, int], float | None] = {}
+
+    @cached_property
+    def _cells(self) -> list[_Cells]:
+        return [place.cells(self._channel, self._deviation) for place in self._places]
+
+    def limits(self) -> Iterator[DetectionLimit]:
+        """The limit of each kind."""
+        for kind in FAULT_KINDS:
+            yield self._limit(kind)
+
+    def _limit(self, kind: FaultKind) -> DetectionLimit:
+        step = self._smallest(kind)
+        delays = list(self._found(kind, _steps(kind)[-1] if step is None else step))
+        is_sized = step is not None and kind not in WITHOUT_SIZE
+        deviations = SIZES[step] if is_sized and step is not None else None
+        return DetectionLimit(
+            channel=self._channel,
+            unit=self._unit,
+            kind=kind,
+            is_found=step is not None,
+            size=None if deviations is None else deviations * self._deviation,
+            deviations=deviations,
+            found=len(delays),
+            median_delay_s=median(delays) if delays else None,
+        )
+
+    def _smallest(self, kind: FaultKind) -> int | None:
+        """Number of the smallest size that is found, by bisection."""
+        low, high = 0, _steps(kind)[-1]
+        if not self._is_found(kind, high):
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            if self._is_found(kind, middle):
+                high = middle
+            else:
+                low = middle + 1
+        return high
+
+    def _is_found(self, kind: FaultKind, step: int) -> bool:
+        """Whether it is found often enough; asks no more onsets than decide it."""
+        needed, found = _needed(len(self._places)), 0
+        for number in range(len(self._places)):
+            found += self._delay_s(kind, step, number) is not None
+            if found == needed or found + len(self._places) - number - 1 < needed:
+                break
+        return found == needed
+
+    def _found(self, kind: FaultKind, step: int) -> Iterator[float]:
+        """Delays at the onsets where it is found."""
+        for number in range(len(self._places)):
+            delay_s = self._delay_s(kind, step, number)
+            if delay_s is not None:
+                yield delay_s
+
+    def _delay_s(self, kind: FaultKind, step: int, number: int) -> float | None:
+        key = _key(kind, step), number
+        if key not in self._delays:
+            cells = self._cells[number][key[0]]
+            self._delays[key] = self._places[number].delay_s(self._channel, cells)
+        return self._delays[key]
