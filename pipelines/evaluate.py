@@ -26,10 +26,8 @@ from pipelines.settings import Settings
 from pipelines.tracking import RegisteredVersion, Registry, RegistryError
 from pipelines.verdict import (
     Scorecard,
-    certificate_metrics,
+    all_metrics,
     describe,
-    flat,
-    metrics_of,
     tables_of,
 )
 from pipelines.watch import runtime_rate, watch, with_row_numbers
@@ -110,11 +108,7 @@ def evaluate_asset(
         tags = {"asset": asset.asset.id, "evaluated_version": str(registered.version)}
         with registry.run(name, tags):
             registry.log_results(
-                metrics={
-                    **metrics_of(cards[0]),
-                    **certificate_metrics(certificate),
-                    **flat(cards[1:]),
-                },
+                metrics=all_metrics(cards, certificate),
                 figures=draw_certificate(certificate),
                 tables=tables_of(cards, certificate),
                 note=note,

@@ -39,9 +39,8 @@ from pipelines.settings import Settings
 from pipelines.tracking import Registry, RegistryError
 from pipelines.verdict import (
     Scorecard,
-    certificate_metrics,
+    all_metrics,
     describe,
-    flat,
     metrics_of,
     tables_of,
 )
@@ -84,13 +83,7 @@ def train_asset(
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     history = read_history(asset, settings)
-    normal, recent = (asset_windows(asset, part) for part in (history.normal, history.held_out))
-    check_enough(asset, history, normal)
-    if not len(recent):
-        raise TrainingError(
-            f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
-            f"by, hold no window of {asset.window.length} cells; raise [retrain] holdout_days"
-        )
+    normal, recent = _windows(asset, history)
     key = _signing_key(settings)
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
@@ -121,11 +114,7 @@ def train_asset(
         certificate = certify_bundle(asset, challenger.bundle, history)
         chosen = seal_certificate(challenger, certificate, key)
         registry.log_results(
-            metrics={
-                **metrics_of(cards[0]),
-                **certificate_metrics(certificate),
-                **flat(cards[1:]),
-            },
+            metrics=all_metrics(cards, certificate),
             figures={
                 "losses": draw_losses(registry.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
@@ -138,6 +127,18 @@ def train_asset(
         registry.log_rivals([rival.path for rival in made.values()])
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
+
+
+def _windows(asset: AssetConfig, history: History) -> tuple[Windows, Windows]:
+    """What teaches, and what judges; refused where either is too little."""
+    normal, recent = (asset_windows(asset, part) for part in (history.normal, history.held_out))
+    check_enough(asset, history, normal)
+    if not len(recent):
+        raise TrainingError(
+            f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
+            f"by, hold no window of {asset.window.length} cells; raise [retrain] holdout_days"
+        )
+    return normal, recent
 
 
 def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:

@@ -172,8 +172,17 @@ def limit_text(certificate: Certificate, limit: DetectionLimit) -> str:
     return f"> {certificate.largest:g}" if limit.has_size else "not found"
 
 
-def certificate_metrics(certificate: Certificate | None) -> dict[str, float]:
-    """Figures of a certificate under the names that MLflow shows."""
+def all_metrics(cards: Sequence[Scorecard], certificate: Certificate | None) -> dict[str, float]:
+    """Figures of a run under the names that MLflow shows.
+
+    Args:
+        cards: the detector's, then those of its rivals.
+        certificate: the detector's; None = there is none.
+    """
+    return {**metrics_of(cards[0]), **_certificate_metrics(certificate), **flat(cards[1:])}
+
+
+def _certificate_metrics(certificate: Certificate | None) -> dict[str, float]:
     if certificate is None:
         return {}
     metrics = {
