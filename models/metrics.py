@@ -130,6 +130,46 @@ class Difference:
     high: float
 
 
+@dataclass(frozen=True)
+class Share:
+    """A share of rows, and how well it is known."""
+
+    value: float
+    low: float
+    """Lower end of the 90% interval."""
+    high: float
+
+
+def pooled_share(
+    reached: NDArray[np.float64], rows: NDArray[np.float64], *, length: int, seed: int
+) -> Share:
+    """Share of the rows of all runs that reach something, and its 90% interval over the runs.
+
+    Rows of a run are alike, so runs are drawn anew, not rows. Where no row reaches it, the upper
+    limit is that of as many independent looks as whole windows fit in.
+
+    Args:
+        reached: rows that do, (run,).
+        rows: rows of each run, (run,).
+        length: rows of a window.
+        seed: decides the draws.
+
+    Example:
+        >>> share = pooled_share(np.array([2.0, 0.0]), np.array([100.0, 100.0]), length=4, seed=0)
+        >>> share.value, share.low, share.high
+        (0.01, 0.0, 0.02)
+        >>> never = pooled_share(np.zeros(2), np.array([100.0, 100.0]), length=4, seed=0)
+        >>> round(never.high, 3)  # 1 - 0.05 ** (1 / 50)
+        0.058
+    """
+    value = float(reached.sum() / rows.sum())
+    if not reached.any():
+        return Share(value, 0.0, float(1.0 - 0.05 ** (length / rows.sum())))
+    drawn = np.random.default_rng(seed).integers(len(rows), size=(DRAWS, len(rows)))
+    low, high = np.quantile(reached[drawn].sum(axis=1) / rows[drawn].sum(axis=1), [0.05, 0.95])
+    return Share(value, float(low), float(high))
+
+
 def paired_difference(
     first: NDArray[np.float64],
     second: NDArray[np.float64],

@@ -3,9 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,6 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.benchmark_data import BenchmarkData, BenchmarkName, load_benchmark
 from pipelines.benchmark_figures import Outcome
@@ -33,6 +29,7 @@ from pipelines.benchmark_results import (
     figure_table,
     make_results,
 )
+from pipelines.progress import Advance, shown_steps
 from pipelines.report import draw_bars, draw_shares
 from pipelines.settings import Settings
 from pipelines.tracking import Registry
@@ -43,7 +40,6 @@ PARTS: dict[BenchmarkName, str] = {
     "skab": "F1 of each run, first seed",
     "tep": "Detection rate of each fault, first seed",
 }
-Advance = Callable[[str], None]
 
 
 class BenchmarkError(Exception):
@@ -75,11 +71,14 @@ def run_benchmark(
         BenchmarkError: an option makes no sense.
         features.datasets.errors.DatasetError: the folder does not hold the data set.
     """
-    _check_options(seeds, out)
-    console = console or Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    if seeds < 1:
+        raise BenchmarkError(f"--seeds is {seeds}; at least 1 is needed")
+    if out is not None:
+        check_out(out)
+    console = console or make_console()
     loaded = load_benchmark(name, data)
     methods = make_methods(loaded, try_detector)
-    with _progress(console, _steps(loaded, methods, seeds)) as advance:
+    with shown_steps(console, _steps(loaded, methods, seeds)) as advance:
         outcomes = _run_methods(loaded, methods, seeds, advance)
     results = make_results(loaded, outcomes, seeds)
     _show(results, console)
@@ -89,14 +88,17 @@ def run_benchmark(
     return results
 
 
-def _check_options(seeds: int, out: Path | None) -> None:
-    """Refuse before anything long begins."""
-    if seeds < 1:
-        raise BenchmarkError(f"--seeds is {seeds}; at least 1 is needed")
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+def check_out(out: Path) -> None:
+    """Refuse a file of results that cannot be written, before anything long begins."""
+    if out.is_dir() or not out.parent.is_dir():
         raise BenchmarkError(
             f"--out '{out}' cannot be written; name a file in a folder that exists"
         )
+
+
+def make_console() -> Console:
+    """The terminal, or wide lines where nobody sees one."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def _seeds_of(method: Method, seeds: int) -> int:
@@ -134,20 +136,6 @@ def _run_method(data: BenchmarkData, method: Method, seed: int, advance: Advance
         Outcome(line, seed, tuple(of_line), tuple(refused), seconds, has_scores)
         for line, of_line in zip(method.lines, judged, strict=True)
     ]
-
-
-@contextmanager
-def _progress(console: Console, steps: int) -> Iterator[Advance]:
-    """A bar that goes away in the end; the function names the step that begins."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    words = TextColumn("{task.description}", markup=False)
-    with Progress(*columns, words, console=console, transient=True) as progress:
-        task, begun = progress.add_task("", total=steps), count()
-
-        def advance(description: str) -> None:
-            progress.update(task, description=description, completed=next(begun))
-
-        yield advance
 
 
 def _show(results: Results, console: Console) -> None:

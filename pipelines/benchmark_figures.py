@@ -125,7 +125,8 @@ def part_figures(name: BenchmarkName, outcome: Outcome) -> dict[str, float]:
         return {one.run.name: float(v) for one, v in zip(outcome.judged, values, strict=True)}
     faults = _faults(outcome.judged)
     rates = fault_detection_rate(_counts(faults))
-    return {str(one.run.fault): float(rate) for one, rate in zip(faults, rates, strict=True)}
+    numbers = np.array([one.run.fault for one in faults])
+    return {str(number): float(rates[numbers == number].mean()) for number in np.unique(numbers)}
 
 
 def mean_figures(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -61,12 +61,12 @@ def _method(name: BenchmarkName, line: Line, outcomes: Sequence[Outcome]) -> Res
         "name": line.name,
         "title": line.title,
         "is_product": line.is_product,
-        "mean": _plain(mean_figures([one for one in figures if one])),
+        "mean": plain_figures(mean_figures([one for one in figures if one])),
         "per_seed": [
             {
                 "seed": outcome.seed,
-                "figures": _plain(one),
-                "parts": _plain(part_figures(name, outcome)),
+                "figures": plain_figures(one),
+                "parts": plain_figures(part_figures(name, outcome)),
                 "seconds": round(outcome.seconds, 2),
                 "refused": list(outcome.refused),
             }
@@ -87,7 +87,7 @@ def _comparisons(name: BenchmarkName, outcomes: ByLine) -> list[Comparison]:
 
 def _comparison(one: Comparison) -> Results:
     found = {"difference": one.difference.value, "low": one.difference.low}
-    numbers = _plain({**found, "high": one.difference.high})
+    numbers = plain_figures({**found, "high": one.difference.high})
     return {
         "product": one.product.name,
         "rival": one.rival.name,
@@ -96,8 +96,8 @@ def _comparison(one: Comparison) -> Results:
     }
 
 
-def _plain(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON knows neither NaN nor infinity."""
+def plain_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON takes them: null for what is not finite."""
     return {name: value if isfinite(value) else None for name, value in figures.items()}
 
 

@@ -191,14 +191,22 @@ def _add_benchmark(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     benchmark = commands.add_parser(
         "benchmark", help="a public data set, the VAE beside its rivals"
     )
-    benchmark.add_argument("name", choices=("tep", "skab"), help="which data set")
     benchmark.add_argument(
-        "--data", type=Path, metavar="DIR", help="its folder; default of tep: the bundled plant"
+        "name", choices=("tep", "skab", "plant"), help="which data set; plant: simulated anew"
+    )
+    benchmark.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="its folder, of plant one or more; default of tep: the bundled plant",
     )
     benchmark.add_argument(
         "--seeds", type=_count, default=1, metavar="N", help="repetitions (default: 1)"
     )
-    benchmark.add_argument("--out", type=Path, metavar="FILE", help="results as JSON")
+    benchmark.add_argument(
+        "--out", type=Path, metavar="FILE", help="results as JSON; plant goes on with them"
+    )
     benchmark.set_defaults(run=verbs.do_benchmark)
 
 

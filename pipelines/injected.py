@@ -36,6 +36,8 @@ class InjectedFaults:
     """Median delay of those found; None where none was."""
     first_hits: int
     """How many were blamed on the right channel first."""
+    three_hits: int = 0
+    """How many had the right channel among the first three that were blamed."""
 
 
 def judge_injected(
@@ -45,6 +47,7 @@ def judge_injected(
     *,
     deviations: dict[str, float],
     seed: int,
+    count: int = CHANNELS,
 ) -> tuple[InjectedFaults, ...]:
     """Put faults of every kind into the longest held-out normal running, one at a time.
 
@@ -54,12 +57,13 @@ def judge_injected(
         intervals: labelled intervals, which are left out.
         deviations: standard deviation of each channel in normal running; 0 = constant, left alone.
         seed: decides the channels and the noise.
+        count: how many channels get a fault of each kind, where there are as many that move.
     """
     stretch = _longest_normal(samples, intervals, bundle.manifest.window.max_gap_s)
     if stretch.height < 4 * bundle.manifest.window.length:
         return ()
     moving = [name for name in bundle.manifest.channel_names if deviations[name] > 0]
-    places = np.random.default_rng(seed).permutation(len(moving))[:CHANNELS]
+    places = np.random.default_rng(seed).permutation(len(moving))[:count]
     channels = [moving[place] for place in sorted(places.tolist())]
     onset: datetime = stretch["time"][stretch.height // 2]
     return tuple(
@@ -98,33 +102,41 @@ def _judge_kind(
 ) -> InjectedFaults:
     outcomes = [_judge_one(bundle, stretch, fault, seed) for fault in faults]
     delays = [delay for delay, _ in outcomes if delay is not None]
+    ranks = [rank for _, rank in outcomes if rank is not None]
     return InjectedFaults(
         kind=faults[0].kind,
         tried=len(faults),
         found=len(delays),
         median_delay_s=median(delays) if delays else None,
-        first_hits=sum(hit for _, hit in outcomes),
+        first_hits=sum(rank < 1 for rank in ranks),
+        three_hits=sum(rank < 3 for rank in ranks),  # noqa: PLR2004 - as the name says
     )
 
 
 def _judge_one(
     bundle: Bundle, stretch: pl.DataFrame, fault: InjectedFault, seed: int
-) -> tuple[float | None, bool]:
-    """Delay in seconds, None if it was not found; and whether its channel was named first."""
+) -> tuple[float | None, int | None]:
+    """Delay in seconds, None if it was not found; and how many channels were named before it."""
     replayed = replay(bundle, inject(stretch, fault, seed=seed))
-    found: list[tuple[datetime, bool]] = [
-        (moment(alarm, "raised_at"), contributor_names(alarm)[:1] == (fault.channel,))
+    found: list[tuple[datetime, int | None]] = [
+        (moment(alarm, "raised_at"), _rank(contributor_names(alarm), fault.channel))
         for alarm in raised_alarms(replayed)
     ]
     found += [
-        (moment(event, "transition_at"), True)
+        (moment(event, "transition_at"), 0)
         for event in replayed.messages
         if _names_sensor(event, fault.channel)
     ]
-    after = sorted(outcome for outcome in found if outcome[0] >= fault.onset)
+    after = [outcome for outcome in found if outcome[0] >= fault.onset]
     if not after:
-        return None, False
-    return (after[0][0] - fault.onset).total_seconds(), after[0][1]
+        return None, None
+    at, rank = min(after, key=lambda outcome: outcome[0])
+    return (at - fault.onset).total_seconds(), rank
+
+
+def _rank(names: Sequence[str], channel: str) -> int | None:
+    """Place of a channel among those named; None = it was not."""
+    return names.index(channel) if channel in names else None
 
 
 def _names_sensor(message: Message, channel: str) -> bool:

@@ -1,12 +1,23 @@
 """What a person sees while something long goes on."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from typing_extensions import override
+
+Advance = Callable[[str], None]
+"""Takes the name of the step that begins."""
 
 
 class Told:
@@ -75,3 +86,17 @@ def shown_progress() -> Iterator[Told]:
     )
     with progress:
         yield _Shown(progress)
+
+
+@contextmanager
+def shown_steps(console: Console, steps: int) -> Iterator[Advance]:
+    """A bar that goes away in the end; the function names the step that begins."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    words = TextColumn("{task.description}", markup=False)
+    with Progress(*columns, words, console=console, transient=True) as progress:
+        task, begun = progress.add_task("", total=steps), count()
+
+        def advance(description: str) -> None:
+            progress.update(task, description=description, completed=next(begun))
+
+        yield advance

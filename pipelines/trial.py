@@ -1,7 +1,8 @@
 """Detectors fitted on normal running and tried on other rows: no asset file, registry or server."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +12,15 @@ import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from faultwatch_edge.bundle import Bundle
 from features.channels import Channel, channel_names
 from features.grid import WindowConfig
 from features.source import SourceConfig
 from models.config import AlarmConfig, ModelConfig, ReconstructorName
+from models.crossfit import NormalScores
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate
 from pipelines.config import AssetConfig, AssetInfo
-from pipelines.threshold import find_threshold, share_threshold
+from pipelines.injected import InjectedFaults, judge_injected
+from pipelines.threshold import AlarmCounter, share_threshold
 from pipelines.watch import watch, with_row_numbers
 
 Say = Callable[[str], None]
@@ -67,6 +69,110 @@ def fit_candidates(
     }
 
 
+class Trial:
+    """A detector fitted on normal running, which other rows can be tried on.
+
+    Args:
+        candidate: its bundle, the scores that its thresholds rest on, and its budget's threshold.
+        asset: channels, windows and delays.
+        folder: for files in passing.
+    """
+
+    def __init__(self, candidate: Candidate, asset: AssetConfig, folder: Path) -> None:
+        self.bundle = candidate.bundle
+        self.budget = candidate.threshold
+        """Threshold for the default alarm budget."""
+        self._normal = candidate.fitted.normal
+        self._asset = asset
+        self._folder = folder
+
+    def by_share(self, far: float) -> float:
+        """Threshold for a share of anomalous normal rows."""
+        alarm, window_s = self._asset.alarm, self._asset.window.hop_s
+        return share_threshold(self._normal, alarm, far=far, window_s=window_s).score
+
+    def score(self, samples: pl.DataFrame) -> NDArray[np.float64]:
+        """Score of each row by the exported graph, from a fresh start, (row,); NaN = not scored."""
+        names = {name: name for name in channel_names(self._asset.channel)}
+        rows = with_row_numbers(samples)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            found = watch({"it": self.bundle}, self._asset, [rows], names, folder=Path(folder))
+            scores: NDArray[np.float64] = (
+                pl.read_parquet(found["it"].parts)["score"]
+                .cast(pl.Float64)
+                .fill_null(np.nan)
+                .to_numpy()
+            )
+        return scores
+
+    def count_alarms(self, samples: pl.DataFrame, score: NDArray[np.float64]) -> int:
+        """Alarms that the scores of an uninterrupted run raise at the budget's threshold."""
+        scored = np.isfinite(score)
+        normal = NormalScores(
+            score=np.where(scored, score, 0.0).astype(np.float32),
+            scored=scored,
+            segment=np.zeros(len(score), np.int64),
+            end_times=samples["time"].dt.replace_time_zone(None).to_numpy(),
+        )
+        alarm, window_s = self._asset.alarm, self._asset.window.hop_s
+        return AlarmCounter(normal, alarm, window_s=window_s)(self.budget.score)
+
+    def injected(self, samples: pl.DataFrame, count: int) -> tuple[InjectedFaults, ...]:
+        """What the bundle finds of faults put into normal running, five deviations in size.
+
+        Args:
+            samples: normal running; the faults are put into the end of it.
+            count: how many channels get a fault of each kind.
+        """
+        values = samples.select(channel_names(self._asset.channel))
+        deviations = dict(zip(values.columns, values.to_numpy().std(axis=0).tolist(), strict=True))
+        return judge_injected(self.bundle, samples, (), deviations=deviations, seed=0, count=count)
+
+
+@contextmanager
+def fitted_trial(
+    train: pl.DataFrame,
+    *,
+    channels: tuple[Channel, ...],
+    window: WindowConfig,
+    reconstructor: ReconstructorName,
+    seed: int,
+) -> Iterator[Trial]:
+    """Fit a detector by the default configuration; its files are gone after the block.
+
+    Args:
+        train: samples frame of normal running; a gap parts its runs.
+        channels: of all frames.
+        window: grid and windows.
+        reconstructor: what expects the windows.
+        seed: of the training.
+
+    Raises:
+        models.calibration.CalibrationError: too little normal running.
+    """
+    period = window.sample_period_s
+    asset = AssetConfig(
+        asset=AssetInfo(id="trial"),
+        source=SourceConfig(files="none"),
+        channel=channels,
+        window=window,
+        model=ModelConfig(reconstructor=reconstructor, seed=seed),
+        alarm=AlarmConfig(on_delay_s=3 * period, off_delay_s=10 * period),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        made = fit_candidates(
+            asset,
+            train,
+            [reconstructor],
+            folder=folder,
+            key=Ed25519PrivateKey.generate(),
+            far=None,
+            at=datetime.fromtimestamp(0, UTC),
+        )[reconstructor]
+        yield Trial(made, asset, folder)
+
+
 @dataclass(frozen=True)
 class Tried:
     """What a detector says of rows that it was not fitted on."""
@@ -100,51 +206,8 @@ def try_detector(
         far: share of normal rows that may be anomalous.
         seed: of the training.
     """
-    period = window.sample_period_s
-    asset = AssetConfig(
-        asset=AssetInfo(id="trial"),
-        source=SourceConfig(files="none"),
-        channel=channels,
-        window=window,
-        model=ModelConfig(reconstructor=reconstructor, seed=seed),
-        alarm=AlarmConfig(on_delay_s=3 * period, off_delay_s=10 * period),
-    )
-    names = {name: name for name in channel_names(channels)}
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        made = fit_candidates(
-            asset,
-            train,
-            [reconstructor],
-            folder=folder,
-            key=Ed25519PrivateKey.generate(),
-            far=far,
-            at=datetime.fromtimestamp(0, UTC),
-        )[reconstructor]
-        by_budget = find_threshold(made.fitted.normal, asset.alarm, window_s=window.hop_s).score
-        by_share = share_threshold(
-            made.fitted.normal, asset.alarm, far=far, window_s=window.hop_s
-        ).score
-        return [
-            Tried(
-                _scores(made.bundle, asset, test, names, folder / f"rows_{number}"),
-                by_share,
-                by_budget,
-            )
-            for number, test in enumerate(tests)
-        ]
-
-
-def _scores(
-    bundle: Bundle,
-    asset: AssetConfig,
-    samples: pl.DataFrame,
-    columns: Mapping[str, str],
-    folder: Path,
-) -> NDArray[np.float64]:
-    rows = with_row_numbers(samples)
-    found = watch({"it": bundle}, asset, [rows], columns, folder=folder)["it"]
-    scores: NDArray[np.float64] = (
-        pl.read_parquet(found.parts)["score"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    )
-    return scores
+    with fitted_trial(
+        train, channels=channels, window=window, reconstructor=reconstructor, seed=seed
+    ) as trial:
+        by_share, by_budget = trial.by_share(far), trial.budget.score
+        return [Tried(trial.score(test), by_share, by_budget) for test in tests]

@@ -73,14 +73,26 @@ def do_backtest(options: argparse.Namespace) -> None:
 
 
 def do_benchmark(options: argparse.Namespace) -> None:
-    """Try the VAE and its rivals on a public data set."""
-    from pipelines.benchmark import run_benchmark
-    from pipelines.trial import try_detector
+    """Try the VAE and its rivals on a public data set, or on plants simulated anew."""
+    from pipelines.benchmark import BenchmarkError, run_benchmark
+    from pipelines.benchmark_plant import run_plant_benchmark
+    from pipelines.trial import fitted_trial, try_detector
 
+    folders: list[Path] = options.data or []
+    if options.name == "plant":
+        if not folders or options.out is None or options.seeds > 1:
+            raise BenchmarkError(
+                "plant needs --data with a folder for each simulator seed and --out with a file, "
+                "and knows no --seeds: name more folders"
+            )
+        run_plant_benchmark(folders, out=options.out, fit=fitted_trial)
+        return
+    if len(folders) > 1:
+        raise BenchmarkError(f"{options.name} takes one folder, --data names {len(folders)}")
     run_benchmark(
         options.name,
         Settings(),
-        data=options.data,
+        data=folders[0] if folders else None,
         seeds=options.seeds,
         out=options.out,
         try_detector=try_detector,

@@ -1,10 +1,11 @@
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import astuple, make_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,31 +145,67 @@ class CountingPlant:
         self.shutdown_step = shutdown_step
         self.step = 0
         self.time = 0.0
+        self.state = np.zeros(1)
+        self.advances = 0
+        self.is_disturbed = False
         self.disturbed_steps: list[int] = []
 
     def reset(self, *, mode: str, seed: float) -> tuple[Floats, dict[str, object]]:
+        self.step, self.time, self.state = 0, 0.0, np.zeros(1)
         return np.zeros(1), {"mode": mode, "seed": seed}
 
-    def advance(
-        self, action: Floats, *, control_interval: float, disturbances: Floats
-    ) -> SimpleNamespace:
-        self.step += 1
-        self.time += control_interval
-        if disturbances[3]:
+    @property
+    def kernel(self) -> "CountingPlant":
+        return self
+
+    def set_inputs(self, action: Floats, disturbances: Floats) -> None:
+        assert len(action) == 1
+        self.is_disturbed = bool(disturbances[3])
+
+    def derivatives(self, time: float, state: Floats) -> Floats:
+        assert time <= self.time + 1.0
+        return np.ones_like(state)
+
+    def outputs(self, time: float, state: Floats) -> dict[str, Floats]:
+        self.advances += 1
+        self.step = round(time / generate.CONTROL_STEP_H)
+        np.testing.assert_allclose(state, time)
+        if self.is_disturbed:
             self.disturbed_steps.append(self.step)
-        return SimpleNamespace(
-            measurements=np.array([float(self.step)]),
-            implemented_action=action,
-            shutdown_status={"terminated": self.step == self.shutdown_step},
-        )
+        return {"measurements": np.array([self.step / 100])}
+
+    def shutdown_status(self) -> tuple[float, str]:
+        return float(self.step == self.shutdown_step), ""
+
+
+SetPoints = make_dataclass("SetPoints", [(name, float) for name in generate.SET_POINT_SPANS])
+
+
+class RecordingController:
+    """Stands in for the controller: acts on what it sees, remembers its set-points."""
+
+    def __init__(self) -> None:
+        self.setpoints: Any = None
+        self.seen: list[Any] = []
+
+    def reset(self, measurements: Floats, *, time: float) -> None:
+        assert (len(measurements), time) == (1, 0.0)
+        self.setpoints = SetPoints(**dict.fromkeys(generate.SET_POINT_SPANS, 50.0))
+
+    def compute_action(self, measurements: Floats, *, time: float) -> tuple[Floats, None]:
+        assert time >= 0.0
+        self.seen.append(self.setpoints)
+        return measurements + 0.5, None
 
 
 @pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch) -> CountingPlant:
+def controller() -> RecordingController:
+    return RecordingController()
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch, controller: RecordingController) -> CountingPlant:
     plant = CountingPlant()
-    controller = SimpleNamespace(
-        reset=lambda *_, **__: None, compute_action=lambda seen, **_: (seen + 0.5, None)
-    )
     disturbances = [SimpleNamespace(description=f"disturbance {n}") for n in range(1, 29)]
     simulator = SimpleNamespace(
         TennesseeEastmanProcess=lambda: plant,
@@ -195,14 +232,55 @@ SHORT = Run(
 def test_sample_is_the_end_of_every_hundredth_step_with_the_action_in_force() -> None:
     run, values = generate.simulate_run(SHORT, warm_up=timedelta(0))
     assert run == SHORT
-    np.testing.assert_array_equal(values, [[100.0, 99.5], [200.0, 199.5], [300.0, 299.5]])
+    np.testing.assert_array_equal(values, [[1.0, 1.49], [2.0, 2.49], [3.0, 3.49]])
 
 
 @pytest.mark.usefixtures("plant")
 def test_warm_up_comes_before_the_first_sample_and_is_not_recorded() -> None:
     run, values = generate.simulate_run(SHORT, warm_up=2 * SAMPLE_PERIOD)
     assert run == SHORT
-    assert values[:, 0].tolist() == [300.0, 400.0, 500.0]
+    assert values[:, 0].tolist() == [3.0, 4.0, 5.0]
+
+
+def test_a_quick_warm_up_takes_fewer_steps_and_records_the_same_rows(plant: CountingPlant) -> None:
+    warm_up = timedelta(hours=3)
+    _, values = generate.simulate_run(SHORT, warm_up=warm_up, quick=True)
+    assert values[:, 0].tolist() == [61.0, 62.0, 63.0]
+    assert plant.advances == 2 * 2000 // generate.COARSE + 2000 + 300
+
+
+def test_a_warm_up_shorter_than_its_fine_end_is_never_quick(plant: CountingPlant) -> None:
+    generate.simulate_run(SHORT, warm_up=2 * SAMPLE_PERIOD, quick=True)
+    assert plant.advances == 500
+
+
+@pytest.mark.usefixtures("plant")
+def test_set_points_stay_unless_they_are_to_move(controller: RecordingController) -> None:
+    generate.simulate_run(SHORT, warm_up=timedelta(hours=5), quick=True)
+    assert len(set(map(astuple, controller.seen))) == 1
+
+
+@pytest.mark.usefixtures("plant")
+def test_moving_set_points_change_one_at_a_time_within_their_spans(
+    controller: RecordingController,
+) -> None:
+    run = replace(SHORT, end=START + timedelta(hours=1))
+    generate.simulate_run(run, mode="moving", warm_up=timedelta(hours=24), quick=True)
+    start = (50.0,) * len(generate.SET_POINT_SPANS)
+    levels = [start, *(astuple(one) for one in controller.seen)]
+    moves = [pair for pair in pairwise(levels) if pair[0] != pair[1]]
+    assert len(moves) == 7  # at the beginning of the warm-up, then every four hours
+    assert all(sum(a != b for a, b in zip(*pair, strict=True)) == 1 for pair in moves)
+    spans = np.array(list(generate.SET_POINT_SPANS.values()))
+    assert (np.abs(np.array(levels) - 50.0) <= spans).all()
+
+
+@pytest.mark.usefixtures("plant")
+def test_set_points_move_by_the_seed_of_the_run(controller: RecordingController) -> None:
+    for seed in (8, 8, 24):
+        generate.simulate_run(replace(SHORT, seed=seed), mode="moving", warm_up=timedelta(0))
+    first, again, other = (astuple(controller.seen[place]) for place in (0, 300, 600))
+    assert first == again != other
 
 
 def test_disturbance_is_active_from_the_onset_on(plant: CountingPlant) -> None:
@@ -228,6 +306,20 @@ def test_plan_agrees_with_the_runs_that_come_with_the_package() -> None:
         assert made == replace(
             run, end=made.end, shutdown_at=made.shutdown_at, description=made.description
         )
+
+
+@pytest.mark.usefixtures("plant")
+def test_a_larger_plan_has_more_runs_of_each_fault_in_order_of_time() -> None:
+    size = generate.Size(held_out_runs=20, held_out_hours=72, fault_runs=3)
+    runs = generate.plan_runs(seed=7, size=size)
+    assert Counter(run.kind for run in runs) == {"train": 20, "held_out": 20, "fault": 60}
+    assert Counter(run.disturbance for run in runs if run.disturbance) == dict.fromkeys(
+        range(1, 21), 3
+    )
+    assert len({run.seed for run in runs}) == len({run.run for run in runs}) == 100
+    assert all(earlier.end < later.start for earlier, later in pairwise(runs))
+    assert {run.end - run.start for run in runs if run.kind == "held_out"} == {timedelta(hours=72)}
+    assert [run.run for run in runs if run.disturbance == 4] == ["idv_04", "idv_04_2", "idv_04_3"]
 
 
 def test_seeds_keep_the_longest_cycle_of_the_random_numbers() -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from faultwatch_edge.bundle import Bundle, Golden
 from faultwatch_edge.manifest import AlarmSpec, ChannelSpec, Manifest, ThresholdSpec, WindowSpec
+from features.datasets.tep import RUNS_FILE, SAMPLE_FILES, Kind
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 USER = "plant"
@@ -272,3 +273,52 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = f"start,end,kind,note\n{onset.isoformat()},{end.isoformat()},fault,<b>leak</b>\n"
     (folder / "labels.csv").write_text(labels)
     return folder
+
+
+@pytest.fixture
+def make_tep(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a data set in the form of the simulated plant, by a seed, with three channels.
+
+    Four runs to learn from, two normal runs, three faults, the last of which does not show, each as
+    often as told.
+    """
+
+    def make(name: str, *, seed: int = 0, fault_runs: int = 1) -> Path:
+        folder, period = tmp_path / name, timedelta(minutes=3)
+        folder.mkdir()
+        faults = [(1, 8.0), (2, 8.0), (3, 0.0)] * fault_runs
+        plan: list[tuple[Kind, int | None, float]] = [
+            *[("train", None, 0.0)] * 4,
+            *[("held_out", None, 0.0)] * 2,
+            *[("fault", number, size) for number, size in faults],
+        ]
+        rows, frames = [], dict[Kind, list[pl.DataFrame]]()
+        for place, (kind, fault, size) in enumerate(plan):
+            start = datetime(2026, 1, 1, tzinfo=UTC) + place * timedelta(days=2)
+            count, onset = 120 if kind == "train" else 60, start + 30 * period
+            generator = np.random.default_rng(place + 100 * seed)
+            values = generator.normal(loc=[10.0, 20.0, 30.0], size=(count, 3))
+            values[30:, 1] += size
+            at = [start + (row + 1) * period for row in range(count)]
+            times = pl.Series("time", at, dtype=pl.Datetime("us", "UTC"))
+            columns = dict(zip(("flow", "pressure", "level"), values.T, strict=True))
+            frames.setdefault(kind, []).append(pl.DataFrame({"time": times, **columns}))
+            rows.append(
+                {
+                    "run": f"{kind}_{place:02d}",
+                    "kind": kind,
+                    "seed": place,
+                    "start": start.isoformat(),
+                    "end": at[-1].isoformat(),
+                    "disturbance": fault,
+                    "description": "",
+                    "onset": onset.isoformat() if fault else None,
+                    "shutdown_at": None,
+                }
+            )
+        for kind, file in SAMPLE_FILES.items():
+            pl.concat(frames[kind]).write_parquet(folder / file)
+        pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / RUNS_FILE)
+        return folder
+
+    return make

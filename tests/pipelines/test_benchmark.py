@@ -17,7 +17,7 @@ from rich.console import Console
 from features.channels import Channel
 from features.datasets.errors import DatasetError
 from features.datasets.skab import COLUMNS
-from features.datasets.tep import RUNS_FILE, SAMPLE_FILES, Kind
+from features.datasets.tep import RUNS_FILE, SAMPLE_FILES
 from features.grid import WindowConfig
 from models import plain_autoencoders
 from models.calibration import CalibrationError
@@ -30,8 +30,6 @@ from pipelines.settings import Settings
 Floats = NDArray[np.float64]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PERIOD = timedelta(minutes=3)
-CHANNELS = ("flow", "pressure", "level")
-ONSET = 30
 LINES = ["vae_share", "vae_budget", "window_pca", "pca", "dynamic_pca", "isolation_forest"]
 LINES += ["neighbours", "lstm_autoencoder", "conv_autoencoder"]
 
@@ -79,52 +77,10 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_autoencoders, "MOST_STEPS", 5)
 
 
-def make_rows(
-    count: int, seed: int, *, faulty_from: int | None = None, size: float = 8.0
-) -> Floats:
-    rows = np.random.default_rng(seed).normal(loc=[10.0, 20.0, 30.0], size=(count, 3))
-    if faulty_from is not None:
-        rows[faulty_from:, 1] += size
-    return rows
-
-
-def make_frame(rows: Floats, start: datetime) -> pl.DataFrame:
-    at = [start + (number + 1) * PERIOD for number in range(len(rows))]
-    times = pl.Series("time", at, dtype=pl.Datetime("us", "UTC"))
-    return pl.DataFrame([times, *(pl.Series(n, c) for n, c in zip(CHANNELS, rows.T, strict=True))])
-
-
 @pytest.fixture
-def plant(tmp_path: Path) -> Path:
+def plant(make_tep: Callable[..., Path]) -> Path:
     """Four runs to learn from, two normal runs, three faults; the last one does not show."""
-    folder = tmp_path / "plant"
-    folder.mkdir()
-    rows: list[dict[str, object]] = []
-    frames: dict[str, list[pl.DataFrame]] = {}
-    normal: list[Kind] = ["train", "train", "train", "train", "held_out", "held_out"]
-    runs: list[tuple[Kind, int | None, float]] = [(kind, None, 8.0) for kind in normal]
-    runs += [("fault", 1, 8.0), ("fault", 2, 8.0), ("fault", 3, 0.0)]
-    for number, (kind, fault, size) in enumerate(runs):
-        start, count = START + number * timedelta(days=2), 120 if kind == "train" else 60
-        values = make_rows(count, number, faulty_from=ONSET if fault else None, size=size)
-        frames.setdefault(kind, []).append(make_frame(values, start))
-        rows.append(
-            {
-                "run": f"{kind}_{number:02d}",
-                "kind": kind,
-                "seed": number,
-                "start": start.isoformat(),
-                "end": (start + count * PERIOD).isoformat(),
-                "disturbance": fault,
-                "description": "",
-                "onset": (start + ONSET * PERIOD).isoformat() if fault else None,
-                "shutdown_at": None,
-            }
-        )
-    for kind, file in SAMPLE_FILES.items():
-        pl.concat(frames[kind]).write_parquet(folder / file)
-    pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / RUNS_FILE)
-    return folder
+    return make_tep("plant")
 
 
 @pytest.fixture

@@ -1,24 +1,30 @@
 """Simulate the demo plant and write its data set.
 
 Run as ``python -m features.datasets.tep.generate --seed 1 --out DIR``. Needs the extra
-``simulator``; the same seed gives the same samples.
+``simulator``; the same seed and the same options give the same samples. Without options the data
+are those that come with the package; with ``--fault-runs 3 --held-out-runs 20 --held-out-hours 72``
+they suffice to measure a detector, and with ``--mode moving`` the plant's set-points move.
 """
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from features.datasets.tep import (
     LABELS_FILE,
@@ -36,13 +42,49 @@ CONTROL_STEP_H: Final = 0.0005
 CONTROL_STEP: Final = timedelta(milliseconds=1800)
 """The same step as a duration."""
 FAULTS: Final = 20
-"""Disturbances of Downs and Vogel, one run each."""
+"""Disturbances of Downs and Vogel."""
 ONSET: Final = timedelta(hours=8)
 """Normal running at the beginning of each fault run."""
 WARM_UP: Final = timedelta(hours=48)
 """Running before each run's start, not recorded: the initial state settles for a day."""
 SIGNIFICANT_DIGITS: Final = 5
 """Precision of the published Tennessee Eastman files."""
+COARSE: Final = 5
+"""Control steps that a quick warm-up takes at once."""
+FINE_AGAIN: Final = timedelta(hours=1)
+"""Single control steps after a quick warm-up, so that the valves are as restless as ever."""
+HELD: Final = timedelta(hours=4)
+"""Time from one move of a set-point to the next, of another or the same."""
+SET_POINT_SPANS: Final = {
+    "reactor_level": 5.0,  # %
+    "reactor_pressure": 40.0,  # kPa
+    "reactor_temperature": 0.6,  # degC
+    "separator_level": 8.0,  # %
+    "stripper_level": 8.0,  # %
+    "production_rate": 1.2,  # m3/h
+    "pct_g": 4.0,  # mol% G in the product
+}
+"""How far each set-point of the controller moves from its value at the start, at most."""
+
+Mode = Literal["single", "moving"]
+"""Whether the set-points stay where they are, or move at random."""
+Numbers = npt.NDArray[np.float64]
+Result = tuple[Run, Numbers]
+"""A run as it went, and its samples (sample, channel)."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is simulated; without arguments what comes with the package."""
+
+    train_runs: int = 20
+    """Normal runs of 72 h to train on."""
+    held_out_runs: int = 6
+    """Normal runs kept apart."""
+    held_out_hours: int = 24
+    """Length of each of them."""
+    fault_runs: int = 1
+    """Runs of each fault."""
 
 
 @dataclass(frozen=True)
@@ -53,36 +95,45 @@ class Campaign:
     prefix: str
     runs: int
     first_start: datetime
-    spacing: timedelta
     duration: timedelta
 
+    @property
+    def spacing(self) -> timedelta:
+        """From the start of one run to that of the next: at least a day of silence."""
+        return self.duration + timedelta(days=1)
 
-CAMPAIGNS: Final = (
-    Campaign(
-        kind="train",
-        prefix="train",
-        runs=20,
-        first_start=datetime(2026, 1, 1, tzinfo=UTC),
-        spacing=timedelta(days=4),
-        duration=timedelta(hours=72),
-    ),
-    Campaign(
-        kind="held_out",
-        prefix="held_out",
-        runs=6,
-        first_start=datetime(2026, 4, 1, tzinfo=UTC),
-        spacing=timedelta(days=2),
-        duration=timedelta(hours=24),
-    ),
-    Campaign(
-        kind="fault",
-        prefix="idv",
-        runs=FAULTS,
-        first_start=datetime(2026, 5, 1, tzinfo=UTC),
-        spacing=timedelta(days=2),
-        duration=timedelta(hours=24),
-    ),
-)
+    @property
+    def end(self) -> datetime:
+        """When the first run after it may start."""
+        return self.first_start + self.runs * self.spacing
+
+
+def plan_campaigns(size: Size) -> tuple[Campaign, ...]:
+    """The three campaigns, one after another on the calendar.
+
+    Example:
+        >>> train, held_out, faults = plan_campaigns(Size(held_out_runs=20, held_out_hours=72))
+        >>> train.end < held_out.first_start, held_out.end == faults.first_start
+        (True, True)
+    """
+    train = Campaign(
+        "train", "train", size.train_runs, datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=72)
+    )
+    held_out = Campaign(
+        "held_out",
+        "held_out",
+        size.held_out_runs,
+        max(datetime(2026, 4, 1, tzinfo=UTC), train.end),
+        timedelta(hours=size.held_out_hours),
+    )
+    faults = Campaign(
+        "fault",
+        "idv",
+        FAULTS * size.fault_runs,
+        max(datetime(2026, 5, 1, tzinfo=UTC), held_out.end),
+        timedelta(hours=24),
+    )
+    return train, held_out, faults
 
 
 class SimulatorMissingError(ImportError):
@@ -115,12 +166,12 @@ def make_kernel_seed(seed: int, campaign: int, number: int) -> int:
     return (word & ~7) | 8
 
 
-def plan_runs(seed: int) -> tuple[Run, ...]:
+def plan_runs(seed: int, size: Size = Size()) -> tuple[Run, ...]:
     """All runs, in order of time, as they go where nothing shuts the plant down."""
     descriptions = [variable.description for variable in load_simulator().TEP_SCHEMA.disturbances]
     return tuple(
         _plan_run(campaign, number, make_kernel_seed(seed, index, number), descriptions)
-        for index, campaign in enumerate(CAMPAIGNS)
+        for index, campaign in enumerate(plan_campaigns(size))
         for number in range(1, campaign.runs + 1)
     )
 
@@ -136,17 +187,27 @@ def _plan_run(campaign: Campaign, number: int, seed: int, descriptions: Sequence
     )
     if campaign.kind != "fault":
         return run
+    repetition, disturbance = (number - 1) // FAULTS + 1, (number - 1) % FAULTS + 1
+    suffix = f"_{repetition}" if repetition > 1 else ""
     return replace(
-        run, disturbance=number, description=descriptions[number - 1], onset=start + ONSET
+        run,
+        run=f"{campaign.prefix}_{disturbance:02d}{suffix}",
+        disturbance=disturbance,
+        description=descriptions[disturbance - 1],
+        onset=start + ONSET,
     )
 
 
-def simulate_run(run: Run, *, warm_up: timedelta = WARM_UP) -> tuple[Run, npt.NDArray[np.float64]]:
+def simulate_run(
+    run: Run, *, mode: Mode = "single", warm_up: timedelta = WARM_UP, quick: bool = False
+) -> Result:
     """The plant under its reference controller, until the run's end or until it shuts down.
 
     Args:
         run: what to simulate.
+        mode: whether set-points move, from the beginning of the warm-up on.
         warm_up: normal running before the run's start, which is not recorded.
+        quick: take the warm-up, but for its last hour, in steps of `COARSE` control steps.
 
     Returns:
         The run as it went, and its samples (sample, channel): measurements at the end of every
@@ -156,29 +217,84 @@ def simulate_run(run: Run, *, warm_up: timedelta = WARM_UP) -> tuple[Run, npt.ND
     plant, controller = simulator.TennesseeEastmanProcess(), simulator.RickerMultiLoopController()
     measurements, _ = plant.reset(mode="mode1", seed=float(run.seed))
     controller.reset(measurements, time=plant.time)
-    samples: list[npt.NDArray[np.float64]] = []
     first = 1 - warm_up // CONTROL_STEP
-    for step, disturbances in enumerate(_disturbances(run, first), start=first):
+    moves = _set_point_moves(controller, run.seed, first) if mode == "moving" else None
+    samples: list[Numbers] = []
+    for step, steps in _strides(first, (run.end - run.start) // CONTROL_STEP, quick=quick):
+        if moves is not None:
+            controller.setpoints = moves(step)
         action, _ = controller.compute_action(measurements, time=plant.time)
-        result = plant.advance(action, control_interval=CONTROL_STEP_H, disturbances=disturbances)
-        if result.shutdown_status["terminated"]:
+        action = np.clip(action, 0.0, 100.0)
+        seen = _advance(plant, action, _disturbances(run, step), steps)
+        if seen is None:
             run = _shut_down(run, after=step * CONTROL_STEP)
             break
-        measurements = result.measurements
+        measurements = seen
         if step > 0 and step % (SAMPLE_PERIOD // CONTROL_STEP) == 0:
-            samples.append(np.concatenate([measurements, result.implemented_action]))
+            samples.append(np.concatenate([measurements, action]))
     return run, np.stack(samples)
 
 
-def _disturbances(run: Run, first: int) -> Iterator[npt.NDArray[np.float64]]:
-    """Activation of the 28 disturbances in each control step, from number ``first`` to the end."""
-    none = np.zeros(len(load_simulator().TEP_SCHEMA.disturbances))
-    active = none.copy()
-    if run.disturbance is not None:
+def _advance(plant: Any, action: Numbers, disturbances: Numbers, steps: int) -> Numbers | None:  # noqa: ANN401  # vendor boundary
+    """The plant's own `advance`, without what nobody records, a third faster.
+
+    Fourth-order Runge-Kutta in steps of `CONTROL_STEP_H`; the same numbers to the last bit.
+
+    Returns:
+        The measurements, or None where the plant has shut down.
+    """
+    kernel, start = plant.kernel, plant.time
+    kernel.set_inputs(action, disturbances)
+    end = start + steps * CONTROL_STEP_H
+    h, slope = (end - start) / steps, kernel.derivatives
+    time, state = start, plant.state
+    for _ in range(steps):
+        first = slope(time, state)
+        second = slope(time + 0.5 * h, state + (0.5 * h) * first)
+        third = slope(time + 0.5 * h, state + (0.5 * h) * second)
+        fourth = slope(time + h, state + h * third)
+        state = state + (h / 6.0) * (first + 2.0 * second + 2.0 * third + fourth)
+        time += h
+    plant.state, plant.time = state, end
+    measurements: Numbers = kernel.outputs(end, state)["measurements"]
+    code, _ = kernel.shutdown_status()
+    return None if code else measurements
+
+
+def _strides(first: int, last: int, *, quick: bool) -> Iterator[tuple[int, int]]:
+    """The last control step of each advance, the run's first being 1, and how many it takes."""
+    fine = first
+    if quick:
+        coarse = max(0, (1 - FINE_AGAIN // CONTROL_STEP - first) // COARSE)
+        fine = first + coarse * COARSE
+        yield from ((step, COARSE) for step in range(first + COARSE - 1, fine, COARSE))
+    yield from ((step, 1) for step in range(fine, last + 1))
+
+
+def _set_point_moves(controller: Any, seed: int, first: int) -> Callable[[int], Any]:  # noqa: ANN401  # vendor boundary
+    """Set-points in each control step: now and then one of them, by lot, takes a new level."""
+    generator = np.random.default_rng([seed, 1])
+    start, names, held = controller.setpoints, list(SET_POINT_SPANS), HELD // CONTROL_STEP
+    current, due = start, first
+
+    def at(step: int) -> Any:  # noqa: ANN401  # vendor boundary
+        nonlocal current, due
+        while step >= due:
+            name = names[generator.integers(len(names))]
+            level = getattr(start, name) + SET_POINT_SPANS[name] * generator.uniform(-1.0, 1.0)
+            current, due = replace(current, **{name: level}), due + held
+        return current
+
+    return at
+
+
+def _disturbances(run: Run, step: int) -> Numbers:
+    """Activation of the 28 disturbances in a control step."""
+    active = np.zeros(len(load_simulator().TEP_SCHEMA.disturbances))
+    began = run.onset is not None and run.start + (step - 1) * CONTROL_STEP >= run.onset
+    if run.disturbance is not None and began:
         active[run.disturbance - 1] = 1.0
-    for step in range(first - 1, (run.end - run.start) // CONTROL_STEP):
-        began = run.onset is not None and run.start + step * CONTROL_STEP >= run.onset
-        yield active if began else none
+    return active
 
 
 def _shut_down(run: Run, *, after: timedelta) -> Run:
@@ -189,7 +305,7 @@ def _shut_down(run: Run, *, after: timedelta) -> Run:
     )
 
 
-def make_samples(run: Run, values: npt.NDArray[np.float64], names: Sequence[str]) -> pl.DataFrame:
+def make_samples(run: Run, values: Numbers, names: Sequence[str]) -> pl.DataFrame:
     """Samples frame of one run, rounded to five significant digits."""
     times = pl.datetime_range(
         run.start + SAMPLE_PERIOD, run.end, SAMPLE_PERIOD, time_unit="us", eager=True
@@ -199,24 +315,38 @@ def make_samples(run: Run, values: npt.NDArray[np.float64], names: Sequence[str]
 
 
 def simulate_runs(
-    runs: Sequence[Run], *, workers: int
-) -> list[tuple[Run, npt.NDArray[np.float64]]]:
-    """Every run, in order of time, with one line of progress each."""
-    results = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(simulate_run, run) for run in runs]):
+    runs: Sequence[Run], *, workers: int, mode: Mode = "single", quick: bool = False
+) -> list[Result]:
+    """Every run, in order of time, with a bar of progress, or a line each without a terminal."""
+    results: list[Result] = []
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        _progress(len(runs)) as advance,
+    ):
+        pending = [pool.submit(simulate_run, run, mode=mode, quick=quick) for run in runs]
+        for future in as_completed(pending):
             run, values = future.result()
             results.append((run, values))
             note = f", shut down after {run.shutdown_at - run.start}" if run.shutdown_at else ""
-            logger.info(
-                "%d of %d: %s, %d samples%s", len(results), len(runs), run.run, len(values), note
-            )
+            advance(f"{run.run}, {len(values)} samples{note}")
     return sorted(results, key=lambda result: result[0].start)
 
 
-def write_dataset(
-    results: Sequence[tuple[Run, npt.NDArray[np.float64]]], names: Sequence[str], folder: Path
-) -> None:
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """Takes a sentence on each run that is done."""
+    if not sys.stderr.isatty():
+        done = iter(range(1, total + 1))
+        yield lambda sentence: logger.info("%d of %d: %s", next(done), total, sentence)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    words = TextColumn("{task.description}", markup=False)
+    with Progress(*columns, words, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda sentence: progress.update(task, description=sentence, advance=1)
+
+
+def write_dataset(results: Sequence[Result], names: Sequence[str], folder: Path) -> None:
     """Write the three files of samples and the table of runs."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, name in SAMPLE_FILES.items():
@@ -254,11 +384,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same samples")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument(
+        "--mode", default="single", choices=get_args(Mode), help="moving: set-points move at random"
+    )
+    for field in fields(Size):
+        option = "--" + field.name.replace("_", "-")
+        parser.add_argument(option, type=int, default=field.default, help=f"{field.default}")
+    parser.add_argument("--quick", action="store_true", help="warm up in steps of 9 s, not 1.8 s")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     schema = load_simulator().TEP_SCHEMA
     names = [*schema.names("measurements"), *schema.names("manipulated_variables")]
-    results = simulate_runs(plan_runs(options.seed), workers=options.workers)
+    size = Size(**{field.name: getattr(options, field.name) for field in fields(Size)})
+    results = simulate_runs(
+        plan_runs(options.seed, size),
+        workers=options.workers,
+        mode=options.mode,
+        quick=options.quick,
+    )
     write_dataset(results, names, options.out)
 
 
