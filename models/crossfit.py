@@ -32,7 +32,7 @@ from models.detector import Calibration, Detector
 from models.gate import RegimeGate
 from models.head import fit_energy_head, fit_pca_head, residual_means
 from models.normalizer import Normalizer, fit_normalizer
-from models.sensors import SensorStatus
+from models.sensors import fit_sensor_status
 from models.smoothing import LIMIT, Smoothing
 from models.training import TrainingLogger, TrainingWindows
 from models.window_pca import RowPca, fit_row_pca, fit_window_pca
@@ -139,7 +139,7 @@ def fit_detector(
         head=_fit_head(reconstructor, means),
         calibration=calibration,
         gate=gate,
-        sensors=SensorStatus(recipe.channels),
+        sensors=fit_sensor_status(recipe.channels, windows, index),
     )
     used = fold >= 0
     normal = NormalScores(score[used], scored[used], segment[used], windows.end_times[used])

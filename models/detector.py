@@ -93,7 +93,8 @@ class Detector(nn.Module):
             state: zeros at the start of a sequence, else ``next_state`` of the call before.
         """
         gate, running = self.gate(window, state[:1])
-        values, present = self.normalizer(window)
+        sensor_status, believed = self.sensors(window, gate)
+        values, present = self.normalizer(believed)
         reconstruction, latent = self.reconstructor(values, present)
         means = residual_means(values - reconstruction, present)
         statistics, contribution = self.head(means, latent)
@@ -104,7 +105,7 @@ class Detector(nn.Module):
         return Detection(
             score=score,
             contribution=contribution * present.any(dim=2).to(contribution.dtype),
-            sensor_status=self.sensors(window),
+            sensor_status=sensor_status,
             gate=gate,
             reconstruction=self.normalizer.restore(reconstruction),
             latent=latent,
