@@ -183,7 +183,7 @@ def test_one_that_held_them_for_more_than_half_a_window_is_not_judged(
 def test_standing_still_is_no_fault_of_a_state_or_of_silence_that_means_unchanged(
     normal: Cells, fresh: Cells, channel: dict[str, str]
 ) -> None:
-    channels = (*CHANNELS[:1], Channel(name="flow", **channel), *CHANNELS[2:])  # type: ignore[arg-type]
+    channels = (*CHANNELS[:1], Channel(name="flow", **channel), *CHANNELS[2:])
     fresh[100:, 1] = 1.0
     codes, _ = judge(learn(normal, channels), fresh)
     assert not codes.any()
