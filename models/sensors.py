@@ -127,21 +127,22 @@ class SensorStatus(nn.Module):
             running: 1 where the machine is in a regime that was learned, else 0.
         """
         present = ~torch.isnan(window)
-        stuck, held = self._judge_runs(window, present)
-        noisy, spiking = self._judge_shape(window)
         learned = (running > 0).unsqueeze(1)
+        stuck, held = self._judge_runs(window, present, learned)
+        noisy, spiking = self._judge_shape(window)
         last = window[:, :, -1]
         outside = (last < self.possible[:, 0]) | (last > self.possible[:, 1])
         silent = ~present.any(dim=2)
         status = torch.where(learned & spiking, MAINTENANCE_REQUIRED, GOOD)
         status = torch.where(outside | (learned & noisy), OUT_OF_SPECIFICATION, status)
-        status = torch.where(silent | (learned & stuck), FAILURE, status)
+        status = torch.where(silent | stuck, FAILURE, status)
         return status, torch.where(held, torch.nan, window)
 
     def _judge_runs(
         self,
         window: Float[Tensor, "batch channel time"],
         present: Bool[Tensor, "batch channel time"],
+        learned: Bool[Tensor, "batch 1"],
     ) -> tuple[Bool[Tensor, "batch channel"], Bool[Tensor, "batch channel time"]]:
         """Which channels are stuck, and which values were held for too long.
 
@@ -151,7 +152,7 @@ class SensorStatus(nn.Module):
         oldest, _, head = trailing_run(window.flip(2), present.flip(2))
         still = run > self.usual_run
         moving = (run > 0) & (run <= self.usual_run) & (self.usual_run < UNBOUNDED)
-        few = still.sum(dim=1, keepdim=True) <= moving.sum(dim=1, keepdim=True)
+        few = learned & (still.sum(dim=1, keepdim=True) <= moving.sum(dim=1, keepdim=True))
         stuck = few & self._is_inside(newest) & (run >= self.stuck_run)
         held_now = few & self._is_inside(newest) & still
         held_first = few & self._is_inside(oldest) & (head.sum(dim=2) > self.usual_run)

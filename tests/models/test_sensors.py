@@ -240,8 +240,9 @@ def test_nothing_is_stuck_while_the_machine_does_not_run(
 ) -> None:
     fresh[100:, 1] = 1.0
     fresh[150, 2] += 500.0
-    codes, _ = judge(learned, fresh, running=0.0)
+    codes, believed = judge(learned, fresh, running=0.0)
     assert not codes.any()
+    assert not np.isnan(believed).any()
 
 
 # --- noise and spikes ----------------------------------------------------------------------------
