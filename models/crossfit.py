@@ -32,7 +32,7 @@ from models.head import SCALES
 from models.held_out import FoldModel, HeldOut, carried
 from models.memory import supported_rates
 from models.normalizer import fit_normalizer
-from models.sensors import SensorStatus
+from models.sensors import fit_sensor_status
 from models.smoothing import LIMIT, LONG_RATE, RATE, SurpriseAverages
 from models.training import TrainingLogger, TrainingWindows
 from models.window_pca import fit_row_pca, fit_window_pca
@@ -122,7 +122,7 @@ def fit_detector(
         head=head,
         calibration=calibration,
         gate=gate,
-        sensors=SensorStatus(recipe.channels),
+        sensors=fit_sensor_status(recipe.channels, windows, index),
     )
     used = fold >= 0
     normal = NormalScores(

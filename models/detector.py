@@ -100,7 +100,8 @@ class Detector(nn.Module):
             state, [1, self.memory.state_size, self.smoothing.state_size]
         )
         gate, running = self.gate(window, started)
-        values, present = self.normalizer(window)
+        sensor_status, believed = self.sensors(window, gate)
+        values, present = self.normalizer(believed)
         reconstruction, latent = self.reconstructor(values, present)
         means = residual_means(values - reconstruction, present)
         lasting, memory = self.memory(means[:, 0], remembered, gate)
@@ -112,7 +113,7 @@ class Detector(nn.Module):
         return Detection(
             score=score,
             contribution=contribution * present.any(dim=2).to(contribution.dtype),
-            sensor_status=self.sensors(window),
+            sensor_status=sensor_status,
             gate=gate,
             reconstruction=self.normalizer.restore(reconstruction),
             latent=latent,

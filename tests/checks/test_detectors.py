@@ -65,12 +65,16 @@ def test_the_exported_graph_says_what_torch_says(
 ) -> None:
     fresh[100:140, 2] = NAN
     fresh[200:, 1] += 300.0
+    fresh[300:, 3] = fresh[300, 3, 0]
+    fresh[350, 3, -1] = NAN
+    fresh[320:, 0, 7] += 50.0
     expected, found = score(fitted.detector, fresh), runtime.score(fresh)
     for name in ("score", "contribution", "sensor_status", "gate", "reconstruction", "latent"):
         by_torch = getattr(expected, name).numpy()
         np.testing.assert_allclose(
             getattr(found, name), by_torch, rtol=1e-3, atol=1e-3, err_msg=name
         )
+    assert {0, 1, 4} == set(np.unique(found.sensor_status))
     difference = np.abs(found.score - expected.score.numpy())
     assert (difference <= 1e-4 * np.maximum(1.0, expected.score.numpy())).all()
 
@@ -192,6 +196,30 @@ def test_sensors_that_fail_do_not_raise_the_score_of_the_others(
     whole = score(fitted.detector, fresh).score.median()
     fresh[:, 3] = NAN
     assert score(fitted.detector, fresh).score.median() < whole + 2.0
+
+
+def test_the_score_goes_on_without_a_stuck_sensor(
+    fitted: FittedDetector, plant: Plant, cut: Cut
+) -> None:
+    stuck, silent = plant(1_000, 400), plant(1_000, 400)
+    stuck[150:, 3] = 42.0  # a usual level
+    silent[150:, 3] = NAN
+    found, wanted = (
+        score(fitted.detector, cut([one]).take(slice(None))) for one in (stuck, silent)
+    )
+    assert (found.sensor_status[150:, 3] == FAILURE).all()
+    assert not found.sensor_status[:, [0, 1, 2, 4, 5]].any()
+    assert not found.contribution[150:, 3].any()
+    torch.testing.assert_close(found.score[-100:], wanted.score[-100:], rtol=1e-3, atol=1e-3)
+
+
+def test_what_a_detector_is_calibrated_on_is_all_believed(
+    fitted: FittedDetector, normal: Windows
+) -> None:
+    scored = torch.from_numpy(normal.take(np.flatnonzero(fitted.normal.scored)))
+    codes, believed = fitted.detector.sensors(scored, torch.ones(len(scored)))
+    assert not codes.any()
+    assert torch.equal(believed, scored)
 
 
 # --- folds ---------------------------------------------------------------------------------------

@@ -156,7 +156,9 @@ def test_silent_sensor_is_named_with_its_ne107_word(bundle: Bundle) -> None:
         ("flow", "failure", "active"),
         ("flow", "good", "normal"),
     ]
-    assert str(faults[0]["message"]).startswith("Feed pump 07, Plant A: Sensor 'flow': failure, ")
+    assert str(faults[0]["message"]).startswith(
+        "Feed pump 07, Plant A: Sensor 'flow': failure, no value, since "
+    )
 
 
 def test_cut_resets_the_detector_and_forgets_a_pending_onset(bundle: Bundle) -> None:

@@ -61,6 +61,7 @@ class _Verdict:
     anomalous: bool | None
     is_open: bool
     sensor_status: Sequence[int]
+    window: Window
     evidence: Evidence
 
 
@@ -103,7 +104,7 @@ class Agent:
         self._waiting: list[_Ended] = []
         self._alarm = Alarm()
         self._evidence: Evidence | None = None
-        self._events = EventLog(self._writer, manifest.channel_names)
+        self._events = EventLog(self._writer, manifest.channels)
 
     def process(
         self,
@@ -202,6 +203,7 @@ class Agent:
                 anomalous=anomalous,
                 is_open=bool(scores.gate[index] >= GATE_OPEN),
                 sensor_status=scores.sensor_status[index].tolist(),
+                window=windows[index],
                 evidence=Evidence(
                     score=float(scores.score[index]),
                     contribution=scores.contribution[index],
@@ -229,7 +231,7 @@ class Agent:
         is_blind = is_open and anomalous is None
         what = "Not scored, the detector gave no number" if is_blind else "Has data again"
         messages = self._events.data_quality(what, at_us, is_poor=is_blind)
-        messages += self._events.sensors(verdict.sensor_status, at_us)
+        messages += self._events.sensors(verdict.sensor_status, verdict.window, at_us)
         if anomalous is None:
             self.counts.windows_not_scored += 1
             number = None

@@ -1,11 +1,17 @@
 """Events: conditions that begin and end, and that nobody needs to acknowledge."""
 
 from collections.abc import Sequence
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from faultwatch_edge.manifest import ChannelSpec
 from faultwatch_edge.message import (
     FAILURE,
     FUNCTION_CHECK,
     GOOD,
+    MAINTENANCE_REQUIRED,
     NE107,
     OUT_OF_SPECIFICATION,
     Condition,
@@ -15,6 +21,14 @@ from faultwatch_edge.message import (
     Occurrence,
 )
 
+_urgency: Final = (
+    GOOD,
+    MAINTENANCE_REQUIRED,
+    OUT_OF_SPECIFICATION,
+    FUNCTION_CHECK,
+    FAILURE,
+).index
+
 
 class EventLog:
     """Remembers which conditions are active, and speaks when one begins or ends.
@@ -23,12 +37,13 @@ class EventLog:
 
     Args:
         writer: puts an occurrence into words.
-        channel_names: in the manifest's order.
+        channels: in the manifest's order.
     """
 
-    def __init__(self, writer: MessageWriter, channel_names: Sequence[str]) -> None:
+    def __init__(self, writer: MessageWriter, channels: Sequence[ChannelSpec]) -> None:
         self._writer = writer
-        self._channel_names = channel_names
+        self._channels = channels
+        self._codes = [GOOD] * len(channels)
         self._onsets_us: dict[tuple[Condition, str | None], int] = {}
 
     def data_quality(self, what: str, at_us: int, *, is_poor: bool) -> list[Message]:
@@ -48,20 +63,41 @@ class EventLog:
             evidence=evidence,
         )
 
-    def sensors(self, codes: Sequence[int], at_us: int) -> list[Message]:
-        """NE 107 code of each channel; a code that NE 107 does not know counts as failure."""
-        messages = []
-        for channel, code in zip(self._channel_names, codes, strict=True):
-            word = NE107.get(code, NE107[FAILURE])
-            messages += self._update(
-                "sensor_fault",
-                f"Sensor '{channel}': {word.replace('_', ' ')}",
-                at_us,
-                active=code != GOOD,
-                status=word,
-                channel=channel,
-            )
+    def sensors(
+        self, codes: Sequence[int], window: NDArray[np.float32], at_us: int
+    ) -> list[Message]:
+        """NE 107 code of each channel; a code that NE 107 does not know counts as failure.
+
+        A more urgent code ends the event that there is, and begins another.
+
+        Args:
+            codes: one a channel.
+            window: (channel, time), which they are about.
+            at_us: when it ended.
+        """
+        messages: list[Message] = []
+        for place, (channel, code) in enumerate(zip(self._channels, codes, strict=True)):
+            before, now = self._codes[place], code if code in NE107 else FAILURE
+            if now != GOOD and _urgency(now) <= _urgency(before):
+                continue
+            if GOOD not in (before, now):
+                messages += self._sensor(channel, GOOD, "", at_us)
+            if now != before:
+                kind = _kind(channel, code, window[place])
+                messages += self._sensor(channel, now, kind, at_us)
+            self._codes[place] = now
         return messages
+
+    def _sensor(self, channel: ChannelSpec, code: int, kind: str, at_us: int) -> list[Message]:
+        words = ", ".join(filter(None, [NE107[code].replace("_", " "), kind]))
+        return self._update(
+            "sensor_fault",
+            f"Sensor '{channel.name}': {words}",
+            at_us,
+            active=code != GOOD,
+            status=NE107[code],
+            channel=channel.name,
+        )
 
     def _update(
         self,
@@ -90,3 +126,20 @@ class EventLog:
             channel=channel,
         )
         return [self._writer.event(occurrence, evidence)]
+
+
+def _kind(channel: ChannelSpec, code: int, values: NDArray[np.float32]) -> str:
+    """What is wrong with a sensor, as far as its code and its values say.
+
+    Example:
+        >>> flow = ChannelSpec("flow", None, "", "continuous", "periodic", (0.0, 9.0))
+        >>> window = np.array([3.0, 3.0, 3.0], np.float32)
+        >>> [_kind(flow, code, window) for code in (FAILURE, OUT_OF_SPECIFICATION)]
+        ['stuck', 'noisy']
+    """
+    if code == FAILURE:
+        return "no value" if np.isnan(values).all() else "stuck"
+    if code == OUT_OF_SPECIFICATION:
+        lowest, highest = channel.range or (-np.inf, np.inf)
+        return "outside its range" if values[-1] < lowest or values[-1] > highest else "noisy"
+    return "spikes" if code == MAINTENANCE_REQUIRED else ""
