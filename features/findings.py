@@ -76,6 +76,9 @@ class ChannelQuality:
     """The value farthest outside its range; None where none is."""
     outside_since: datetime | None
     """Time of the first value outside its range."""
+    slow_share: float | None = None
+    """Share of its variation that is slower than an eighth of normal running, as
+    `features.slow_movement`, 0 if it is not continuous; None where nothing teaches."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Quality of an asset's samples, found in one pass over slices of any number of rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -19,8 +19,10 @@ from features.findings import (
     Stretch,
 )
 from features.grid import WindowConfig
+from features.labels import Interval, outside
 from features.remarks import make_remarks
 from features.schema import SchemaError, check_samples
+from features.slow_movement import SlowMovement
 from features.tallies import Durations, Holes, Longest, Run, RunLengths, Spacings
 
 GAP_FACTOR: Final = 3
@@ -36,6 +38,7 @@ def assess_quality(
     *,
     window: WindowConfig,
     false_alarms_per_day: float | None,
+    upset: Sequence[Interval] | None = (),
 ) -> QualityReport:
     """Judge samples; the memory needed is that of one slice.
 
@@ -45,6 +48,8 @@ def assess_quality(
         window: the configured sample period, and the longest silence that is no gap.
         false_alarms_per_day: the alarm budget; it needs ``1 / budget`` days. None = not judged,
             for a part of a history.
+        upset: faults and maintenance, which do not count for how slowly a channel moves; None =
+            nothing of it teaches, so that nobody needs to know.
 
     Raises:
         features.schema.SchemaError: a slice is no samples frame, or not later than the one before.
@@ -64,7 +69,7 @@ def assess_quality(
         >>> report.usual_period_s, report.gaps.total_s, round(report.days_short, 3)
         (60.0, 600.0, 9.999)
     """
-    found = QualityTally(channels)
+    found = QualityTally(channels, upset)
     for samples in slices:
         found.add(samples)
     return found.report(window, false_alarms_per_day)
@@ -73,8 +78,10 @@ def assess_quality(
 class QualityTally:
     """What is known of all samples so far; `assess_quality` for slices that come one by one."""
 
-    def __init__(self, channels: tuple[Channel, ...]) -> None:
-        self._channels = channels
+    def __init__(
+        self, channels: tuple[Channel, ...], upset: Sequence[Interval] | None = ()
+    ) -> None:
+        self._channels, self._upset = channels, upset
         self._tallies = [_ChannelTally(channel) for channel in channels]
         self._spacings = Spacings()
         self._rows, self._first, self._last = 0, 0, 0
@@ -91,6 +98,10 @@ class QualityTally:
         self._spacings.add(times)
         for tally, values in zip(self._tallies, measured.drop("time"), strict=True):
             tally.add(values, times)
+        if self._upset is not None:
+            normal = outside(measured, self._upset)
+            for tally, values in zip(self._tallies, normal.drop("time"), strict=True):
+                tally.add_normal(values)
 
     def _advance(self, times: NDArray[np.int64]) -> None:
         if not self._rows:
@@ -127,7 +138,10 @@ class QualityTally:
                 RateChange(_at(start), before / SECOND_US, after / SECOND_US)
                 for start, before, after in self._spacings.changes()
             ),
-            channels=tuple(tally.report(self._rows, self._last, bound) for tally in self._tallies),
+            channels=tuple(
+                tally.report(self._rows, self._last, bound, teaches=self._upset is not None)
+                for tally in self._tallies
+            ),
             remarks=(),
         )
         return replace(report, remarks=make_remarks(report))
@@ -138,7 +152,7 @@ class _ChannelTally:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._holes, self._runs = Holes(), RunLengths()
+        self._holes, self._runs, self._slow = Holes(), RunLengths(), SlowMovement()
         self._samples = self._outside = 0
         self._lowest, self._highest = np.inf, -np.inf
         self._outside_since: int | None = None
@@ -159,6 +173,11 @@ class _ChannelTally:
         if self._channel.kind == "continuous" and self._channel.reporting == "periodic":
             self._runs.add(measured, times)
 
+    def add_normal(self, values: pl.Series) -> None:
+        """Take those of these values that are normal running."""
+        if self._channel.kind == "continuous":
+            self._slow.add(values.drop_nulls().to_numpy())
+
     def _look_outside(self, measured: NDArray[np.float64], times: NDArray[np.int64]) -> None:
         low, high = self._channel.range or (-np.inf, np.inf)
         outside = np.flatnonzero((measured < low) | (measured > high))
@@ -166,13 +185,14 @@ class _ChannelTally:
         if len(outside) and self._outside_since is None:
             self._outside_since = int(times[outside[0]])
 
-    def report(self, rows: int, end: int, bound: float) -> ChannelQuality:
+    def report(self, rows: int, end: int, bound: float, *, teaches: bool) -> ChannelQuality:
         """What was found; no row comes after it.
 
         Args:
             rows: how many there were, with and without a value.
             end: time of the last.
             bound: longest silence of all channels that is no gap, microseconds.
+            teaches: whether any of it is learned from.
         """
         self._holes.finish(end)
         self._runs.finish()
@@ -193,6 +213,7 @@ class _ChannelTally:
             outside_share=_share(self._outside, self._samples),
             worst=self._worst(),
             outside_since=None if since is None else _at(since),
+            slow_share=self._slow.share() if teaches else None,
         )
 
     @property

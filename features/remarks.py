@@ -1,6 +1,7 @@
 """Sentences of a quality report: what a person should read, the most important first."""
 
 from features.findings import ChannelQuality, QualityReport, Silence, Stretch
+from features.slow_movement import SLOW
 from features.tallies import REGULAR_SHARE
 
 SCATTERED_SHARE = 0.05
@@ -105,7 +106,7 @@ def _channel_remarks(quality: ChannelQuality, report: QualityReport) -> Remarks:
     name = f"channel '{quality.name}'"
     if not quality.samples:
         return [(3.0, f"{name} has no value in any row; correct its tag or remove it")]
-    found = [*_held_remarks(quality), *_outside_remarks(quality)]
+    found = [*_held_remarks(quality), *_outside_remarks(quality), *_unshown_remarks(quality)]
     found += _missing_remarks(quality, report.days_spanned * UNITS[0][0])
     return [(weight, f"{name} {words}") for weight, words in found]
 
@@ -126,6 +127,36 @@ def _held_remarks(quality: ChannelQuality) -> Remarks:
         "of its values): a stuck sensor, a limit, or a machine at rest"
     )
     return [(1.0 + quality.stuck_share, words)]
+
+
+def _unshown_remarks(quality: ChannelQuality) -> Remarks:
+    """What normal running did not show of a channel, though it teaches."""
+    if quality.slow_share is None:
+        return []
+    if quality.constant and quality.longest_run is None:
+        words = (
+            "never changes, so that any other value will count as a fault; learn from running in "
+            "which it changes, or remove it"
+        )
+        return [(2.0, words)]
+    if quality.slow_share < SLOW or quality.stuck_runs:
+        return []
+    words = (
+        f"drifts by itself: {in_share(quality.slow_share)} of its variation is slower than an "
+        "eighth of normal running, so that it has not shown its range, and false alarms may come "
+        "of it; learn from longer running, add the channel that it follows (load, weather), or "
+        "remove it if it says nothing of the machine"
+    )
+    return [(0.8 + quality.slow_share / 10, words)]
+
+
+def unshown_remarks(report: QualityReport) -> tuple[str, ...]:
+    """Of a report, only what normal running did not show of its channels."""
+    return tuple(
+        f"channel '{quality.name}' {words}"
+        for quality in report.channels
+        for _, words in _unshown_remarks(quality)
+    )
 
 
 def _outside_remarks(quality: ChannelQuality) -> Remarks:

@@ -199,7 +199,7 @@ class Trial:
         bundles = {str(name): one.bundle for name, one in candidates.items()}
         self._told.say("scoring")
         watched, tested = self._watch(bundles)
-        quality = QualityTally(pair.asset.channel)
+        quality = QualityTally(pair.asset.channel, intervals)
         quality.add(learned.samples)
         chosen = candidates[self._options.reconstructor]
         self._told.say("looking for the smallest faults that are found")
@@ -272,7 +272,7 @@ class Trial:
         self, bundles: dict[str, Bundle], slices: Iterator[Rows], folder: Path
     ) -> tuple[dict[str, Watched], _Tested]:
         pair = self.pair
-        tested = _Tested(QualityTally(pair.asset.channel), self._since_row)
+        tested = _Tested(QualityTally(pair.asset.channel, None), self._since_row)
         self._told.begin(count_rows(pair.test))
         names = channel_names(pair.asset.channel)
         watched = watch(

@@ -181,7 +181,11 @@ def _outcome(
                 [history.normal], asset.channel, window=window, false_alarms_per_day=None
             ),
             assess_quality(
-                [history.held_out], asset.channel, window=window, false_alarms_per_day=None
+                [history.held_out],
+                asset.channel,
+                window=window,
+                false_alarms_per_day=None,
+                upset=None,
             ),
         ),
         seconds_to_fit=None,

@@ -1,6 +1,7 @@
 """Quality flow: what a person should know of an asset's samples before trusting them."""
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from features.findings import ChannelQuality, QualityReport
+from features.labels import Interval
 from features.quality import assess_quality
 from features.remarks import in_share, in_time, with_unit
 from pipelines.config import AssetConfig, load_asset
 from pipelines.historian import Historian
 from pipelines.history import HistoryError
+from pipelines.labelling import counted_intervals, read_labels
 from pipelines.settings import Settings
 
 SHOWN_REMARKS = 20
@@ -40,6 +43,8 @@ def check_quality(
     historian: Historian,
     start: datetime | None = None,
     end: datetime | None = None,
+    *,
+    upset: Sequence[Interval] = (),
 ) -> QualityReport:
     """Judge what the historian holds of ``start <= time < end``.
 
@@ -50,6 +55,7 @@ def check_quality(
         historian: of the asset.
         start: tz-aware; None = from the beginning.
         end: tz-aware; None = to the end.
+        upset: labelled faults and maintenance.
 
     Raises:
         HistoryError: there are no samples.
@@ -61,6 +67,7 @@ def check_quality(
         asset.channel,
         window=asset.window,
         false_alarms_per_day=asset.alarm.false_alarms_per_day if whole else None,
+        upset=upset,
     )
     if not report.rows:
         where = "the historian is empty" if historian.version() < 0 else "there are no samples"
@@ -156,8 +163,9 @@ def quality(
         start: first instant that is judged; None = from the beginning.
         end: first instant that is not; None = to the end.
     """
-    asset = load_asset(asset_file)
-    historian = Historian(Settings().historian_address, asset.asset.id, asset.channel)
-    report = check_quality(asset, historian, start, end)
+    asset, settings = load_asset(asset_file), Settings()
+    historian = Historian(settings.historian_address, asset.asset.id, asset.channel)
+    upset = counted_intervals(read_labels(asset, settings))
+    report = check_quality(asset, historian, start, end, upset=upset)
     quality_artifacts(asset.asset.id, report)
     return report.to_dict()

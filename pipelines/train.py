@@ -16,7 +16,8 @@ from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.keys import load_private_key, load_trusted_keys
 from features.channels import channel_names
 from features.labels import as_text
-from features.remarks import in_time
+from features.quality import assess_quality
+from features.remarks import in_time, unshown_remarks
 from features.windows import Windows
 from models.config import ReconstructorName
 from models.crossfit import usable_windows, windows_needed
@@ -108,7 +109,7 @@ def train_asset(
         say("replaying held-out running, labelled and injected faults")
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
         verdict = describe(cards, _champion(asset, registry, history, folder, settings))
-        note = f"{verdict}\n\n{history.learned()}"
+        note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history)])
         say("looking for the smallest faults that are found")
         challenger = made.pop(asset.model.reconstructor)
         certificate = certify_bundle(asset, challenger.bundle, history)
@@ -166,6 +167,14 @@ def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
         f"needed for {len(asset.channel)} channels; the newest {in_time(apart)} "
         f"judge and do not teach: ingest more, lower [retrain] holdout_days{earlier}"
     )
+
+
+def _unshown(asset: AssetConfig, history: History) -> list[str]:
+    """What a person should know of channels that normal running did not show enough of."""
+    report = assess_quality(
+        [history.normal], asset.channel, window=asset.window, false_alarms_per_day=None
+    )
+    return [f"Check: {remark}." for remark in unshown_remarks(report)]
 
 
 def _make_all(

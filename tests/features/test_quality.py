@@ -13,7 +13,9 @@ from features.datasets.tep import load_samples
 from features.findings import ChannelQuality, QualityReport, Stretch
 from features.grid import WindowConfig
 from features.injection import InjectedFault, inject
+from features.labels import Interval
 from features.quality import assess_quality
+from features.remarks import unshown_remarks
 from features.schema import SchemaError, samples_schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -146,10 +148,45 @@ def test_a_constant_channel_is_called_constant_and_not_stuck() -> None:
     assert of(report, "flow").constant
     assert of(report, "valve").constant
     assert of(report, "flow").stuck_runs == 0
-    assert the_remark(report) == (
+    first, second = report.remarks
+    assert first == (
         "channel 'flow' is constant: 4 m3/h in every row, and can show nothing; "
         "correct its tag or remove it"
     )
+    assert second == (
+        "channel 'valve' never changes, so that any other value will count as a fault; learn from "
+        "running in which it changes, or remove it"
+    )
+
+
+def test_a_channel_that_drifts_through_normal_running_is_named_with_what_to_do() -> None:
+    samples = noise()
+    drifting = samples.with_columns(level=pl.col("level") + pl.int_range(pl.len()) * 0.002)
+    assert of(assess(samples), "level").slow_share == pytest.approx(0.0, abs=0.01)
+    remark = the_remark(assess(drifting))
+    assert remark.startswith("channel 'level' drifts by itself: 74 % of its variation is slower")
+    assert "learn from longer running" in remark
+    assert unshown_remarks(assess(drifting)) == (remark,)
+
+
+def test_faults_do_not_make_a_channel_slow_and_what_does_not_teach_is_not_told() -> None:
+    half = START + 1500 * MINUTE
+    samples = noise().with_columns(
+        level=pl.col("level") + pl.when(pl.col("time") < half).then(0.0).otherwise(9.0),
+        valve=pl.lit(1.0),
+    )
+    fault = Interval(half, half + 2 * DAY, "fault")
+    window = WindowConfig(sample_period_s=60.0)
+    shares: dict[object, float] = {}
+    for upset in ((), (fault,), None):
+        report = assess_quality(
+            [samples], CHANNELS, window=window, false_alarms_per_day=None, upset=upset
+        )
+        shares[upset] = of(report, "level").slow_share or 0.0
+        assert bool(report.remarks) == (upset is not None)  # the valve never changes
+    assert shares[()] > 0.9
+    assert shares[fault,] < 0.05
+    assert shares[None] == 0.0
 
 
 def test_values_outside_the_range_are_counted_and_the_worst_is_shown() -> None:
