@@ -24,14 +24,7 @@ from pipelines.replay import judge_bundle
 from pipelines.report import draw_certificate
 from pipelines.settings import Settings
 from pipelines.tracking import RegisteredVersion, Registry, RegistryError
-from pipelines.verdict import (
-    Scorecard,
-    certificate_metrics,
-    describe,
-    flat,
-    metrics_of,
-    tables_of,
-)
+from pipelines.verdict import Scorecard, describe, run_metrics, tables_of
 from pipelines.watch import runtime_rate, watch, with_row_numbers
 
 Say = Callable[[str], None]
@@ -110,11 +103,7 @@ def evaluate_asset(
         tags = {"asset": asset.asset.id, "evaluated_version": str(registered.version)}
         with registry.run(name, tags):
             registry.log_results(
-                metrics={
-                    **metrics_of(cards[0]),
-                    **certificate_metrics(certificate),
-                    **flat(cards[1:]),
-                },
+                metrics=run_metrics(cards, certificate),
                 figures=draw_certificate(certificate),
                 tables=tables_of(cards, certificate),
                 note=note,

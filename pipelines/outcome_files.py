@@ -86,7 +86,7 @@ def summarise(outcome: Outcome) -> dict[str, object]:
             name: {"threshold": bundle.manifest.threshold.score, **asdict(outcome.figures[name])}
             for name, bundle in outcome.bundles.items()
         },
-        "certificate": outcome.certificate and asdict(outcome.certificate),
+        "certificate": outcome.certificate and json.loads(outcome.certificate.to_json()),
         "warnings": list(outcome.warnings),
     }
 

@@ -31,14 +31,7 @@ from pipelines.history import History, read_history
 from pipelines.report import draw_certificate, draw_detector, draw_losses
 from pipelines.settings import Settings
 from pipelines.tracking import Registry, RegistryError
-from pipelines.verdict import (
-    Scorecard,
-    certificate_metrics,
-    describe,
-    flat,
-    metrics_of,
-    tables_of,
-)
+from pipelines.verdict import Scorecard, describe, metrics_of, run_metrics, tables_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
 """The linear detectors that stand beside every challenger."""
@@ -107,16 +100,10 @@ def train_asset(
         say("replaying held-out running, labelled and injected faults")
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
         note = describe(cards, _champion(asset, registry, history, folder, settings))
-        say("looking for the smallest faults that are found")
-        challenger = made.pop(asset.model.reconstructor)
-        certificate = certify_bundle(asset, challenger.bundle, history)
-        chosen = seal_certificate(challenger, certificate, key)
+        chosen = _certified(asset, made.pop(asset.model.reconstructor), history, key, say=say)
+        certificate = chosen.bundle.certificate
         registry.log_results(
-            metrics={
-                **metrics_of(cards[0]),
-                **certificate_metrics(certificate),
-                **flat(cards[1:]),
-            },
+            metrics=run_metrics(cards, certificate),
             figures={
                 "losses": draw_losses(registry.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
@@ -129,6 +116,19 @@ def train_asset(
         registry.log_rivals([rival.path for rival in made.values()])
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
+
+
+def _certified(
+    asset: AssetConfig,
+    candidate: Candidate,
+    history: History,
+    key: Ed25519PrivateKey,
+    *,
+    say: Say,
+) -> Candidate:
+    """The candidate with its certificate, by held-out running, in the bundle."""
+    say("looking for the smallest faults that are found")
+    return seal_certificate(candidate, certify_bundle(asset, candidate.bundle, history), key)
 
 
 def _make_all(

@@ -65,6 +65,11 @@ def metrics_of(card: Scorecard) -> dict[str, float]:
     return metrics
 
 
+def run_metrics(cards: Sequence[Scorecard], certificate: Certificate | None) -> dict[str, float]:
+    """Metrics of a run: of the detector, its certificate and its rivals."""
+    return {**metrics_of(cards[0]), **certificate_metrics(certificate), **flat(cards[1:])}
+
+
 def fault_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
     """One row a labelled fault: delay in minutes of each bundle, and whom the first one blames."""
     first = cards[0]
