@@ -30,8 +30,8 @@ ONSETS = 10
 SHARE = 0.8
 """Share of them at which the fault must be found."""
 WITHOUT_SIZE: tuple[FaultKind, ...] = ("stuck", "dropout")
-FIRST_BATCH = 16
-"""Windows after an onset that are judged first: what is found at once costs no more."""
+AT_ONCE = 16
+"""Windows after an onset that are judged together: what is found soon costs no more."""
 
 _Cells = Mapping[str, NDArray[np.float32]]
 
@@ -152,10 +152,9 @@ class _Place:
         running, first = self._running, self._onset.last + 1
         window = running.window
         of_channel = sliding_window_view(cells, window.length)[:: window.hop]
-        life, done, size = self._onset.life, 0, FIRST_BATCH
-        state, alarm = life.state, life.alarm
-        while done < self._count:
-            some = slice(done, min(done + size, self._count))
+        state, alarm = self._onset.life.state, self._onset.life.alarm
+        for done in range(0, self._count, AT_ONCE):
+            some = slice(done, min(done + AT_ONCE, self._count))
             windows = running.windows.take(slice(first + some.start, first + some.stop))
             windows[:, place] = of_channel[some]
             judged, state = running.rules.judge(windows, state)
@@ -165,7 +164,6 @@ class _Place:
                 alarm, raised = running.rules.advance(alarm, anomalous, at_us)
                 if raised or events[number, place]:
                     return (at_us - int(running.times_us[self._onset.last])) / 1e6
-            done, size = some.stop, 2 * size
         return None
 
 
@@ -220,17 +218,16 @@ class _ChannelSearch:
         )
 
     def _smallest(self, kind: FaultKind) -> int | None:
-        """Number of the smallest size that is found, by bisection."""
-        low, high = 0, _steps(kind)[-1]
-        if not self._is_found(kind, high):
-            return None
+        """Number of the smallest size that is found, by bisection; None = no size is."""
+        sizes = len(_steps(kind))
+        low, high = 0, sizes
         while low < high:
             middle = (low + high) // 2
             if self._is_found(kind, middle):
                 high = middle
             else:
                 low = middle + 1
-        return high
+        return high if high < sizes else None
 
     def _is_found(self, kind: FaultKind, step: int) -> bool:
         """Whether it is found often enough; asks no more onsets than decide it."""

@@ -24,12 +24,7 @@ from pipelines.replay import judge_bundle
 from pipelines.report import draw_certificate
 from pipelines.settings import Settings
 from pipelines.tracking import RegisteredVersion, Registry, RegistryError
-from pipelines.verdict import (
-    Scorecard,
-    all_metrics,
-    describe,
-    tables_of,
-)
+from pipelines.verdict import Scorecard, describe, run_metrics, tables_of
 from pipelines.watch import runtime_rate, watch, with_row_numbers
 
 Say = Callable[[str], None]
@@ -108,7 +103,7 @@ def evaluate_asset(
         tags = {"asset": asset.asset.id, "evaluated_version": str(registered.version)}
         with registry.run(name, tags):
             registry.log_results(
-                metrics=all_metrics(cards, certificate),
+                metrics=run_metrics(cards, certificate),
                 figures=draw_certificate(certificate),
                 tables=tables_of(cards, certificate),
                 note=note,

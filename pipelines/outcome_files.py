@@ -84,7 +84,7 @@ def summarise(outcome: Outcome) -> dict[str, object]:
         "windows_per_second": windows / watched.seconds if watched.seconds else None,
         "runtime_windows_per_second": outcome.runtime_windows_per_second,
         "detectors": {name: _detector(outcome, name) for name in outcome.bundles},
-        "certificate": outcome.certificate and asdict(outcome.certificate),
+        "certificate": outcome.certificate and json.loads(outcome.certificate.to_json()),
         "warnings": list(outcome.warnings),
     }
 

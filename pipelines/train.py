@@ -38,13 +38,7 @@ from pipelines.labelling import begin_anew
 from pipelines.report import draw_certificate, draw_detector, draw_losses
 from pipelines.settings import Settings
 from pipelines.tracking import Registry, RegistryError
-from pipelines.verdict import (
-    Scorecard,
-    all_metrics,
-    describe,
-    metrics_of,
-    tables_of,
-)
+from pipelines.verdict import Scorecard, describe, metrics_of, run_metrics, tables_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
 """The linear detectors that stand beside every challenger."""
@@ -110,12 +104,10 @@ def train_asset(
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
         verdict = describe(cards, _champion(asset, registry, history, folder, settings))
         note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history)])
-        say("looking for the smallest faults that are found")
-        challenger = made.pop(asset.model.reconstructor)
-        certificate = certify_bundle(asset, challenger.bundle, history)
-        chosen = seal_certificate(challenger, certificate, key)
+        chosen = _certified(asset, made.pop(asset.model.reconstructor), history, key, say=say)
+        certificate = chosen.bundle.certificate
         registry.log_results(
-            metrics=all_metrics(cards, certificate),
+            metrics=run_metrics(cards, certificate),
             figures={
                 "losses": draw_losses(registry.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
@@ -175,6 +167,19 @@ def _unshown(asset: AssetConfig, history: History) -> list[str]:
         [history.normal], asset.channel, window=asset.window, false_alarms_per_day=None
     )
     return [f"Check: {remark}." for remark in unshown_remarks(report)]
+
+
+def _certified(
+    asset: AssetConfig,
+    candidate: Candidate,
+    history: History,
+    key: Ed25519PrivateKey,
+    *,
+    say: Say,
+) -> Candidate:
+    """The candidate with its certificate, by held-out running, in the bundle."""
+    say("looking for the smallest faults that are found")
+    return seal_certificate(candidate, certify_bundle(asset, candidate.bundle, history), key)
 
 
 def _make_all(

@@ -87,6 +87,11 @@ def metrics_of(card: Scorecard) -> dict[str, float]:
     return metrics
 
 
+def run_metrics(cards: Sequence[Scorecard], certificate: Certificate | None) -> dict[str, float]:
+    """Metrics of a run: of the detector, its certificate and its rivals."""
+    return {**metrics_of(cards[0]), **certificate_metrics(certificate), **flat(cards[1:])}
+
+
 def fault_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
     """One row a labelled fault: delay in minutes of each bundle, and whom the first one blames."""
     first = cards[0]
@@ -172,17 +177,8 @@ def limit_text(certificate: Certificate, limit: DetectionLimit) -> str:
     return f"> {certificate.largest:g}" if limit.has_size else "not found"
 
 
-def all_metrics(cards: Sequence[Scorecard], certificate: Certificate | None) -> dict[str, float]:
-    """Figures of a run under the names that MLflow shows.
-
-    Args:
-        cards: the detector's, then those of its rivals.
-        certificate: the detector's; None = there is none.
-    """
-    return {**metrics_of(cards[0]), **_certificate_metrics(certificate), **flat(cards[1:])}
-
-
-def _certificate_metrics(certificate: Certificate | None) -> dict[str, float]:
+def certificate_metrics(certificate: Certificate | None) -> dict[str, float]:
+    """Figures of a certificate under the names that MLflow shows."""
     if certificate is None:
         return {}
     metrics = {

@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from faultwatch_edge.bundle import Bundle, Golden
+from faultwatch_edge.certificate import Certificate, DetectionLimit, Uncertified
 from faultwatch_edge.manifest import AlarmSpec, ChannelSpec, Manifest, ThresholdSpec, WindowSpec
 from features.datasets.tep import RUNS_FILE, SAMPLE_FILES, Kind
 
@@ -232,6 +233,64 @@ def bundle() -> Bundle:
     graph = onnx.parser.parse_model(GRAPH)
     onnx.checker.check_model(graph, full_check=True)
     return Bundle(manifest, graph.SerializeToString(), golden, sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def certificate() -> Certificate:
+    """Of three channels: one is found, one is not, one is constant."""
+    return Certificate(
+        within_s=7200.0,
+        smallest=0.5,
+        largest=16.0,
+        onsets=10,
+        needed=8,
+        promised_per_day=0.1,
+        alarms=1,
+        days=20.0,
+        limits=(
+            DetectionLimit(
+                "flow",
+                "m3/h",
+                "bias",
+                is_found=True,
+                size=1.0,
+                deviations=0.5,
+                found=10,
+                median_delay_s=600.0,
+            ),
+            DetectionLimit(
+                "flow",
+                "m3/h",
+                "dropout",
+                is_found=True,
+                size=None,
+                deviations=None,
+                found=9,
+                median_delay_s=900.0,
+            ),
+            DetectionLimit(
+                "mood",
+                "",
+                "bias",
+                is_found=False,
+                size=None,
+                deviations=None,
+                found=3,
+                median_delay_s=60.0,
+            ),
+            DetectionLimit(
+                "mood",
+                "",
+                "dropout",
+                is_found=False,
+                size=None,
+                deviations=None,
+                found=0,
+                median_delay_s=None,
+            ),
+        ),
+        uncertified=(Uncertified("valve", "constant in normal running"),),
+    )
 
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

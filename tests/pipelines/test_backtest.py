@@ -1,6 +1,7 @@
 """Two files in, scores of every row, figures and a page out."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,9 @@ import polars as pl
 import pytest
 
 from faultwatch_edge.__main__ import main as edge
+from faultwatch_edge.bundle import read_bundle
+from faultwatch_edge.keys import load_trusted_keys
+from features.injection import FAULT_KINDS
 from features.labels import LabelError
 from models.calibration import CalibrationError
 from pipelines.backtest import run_backtest, told_in_brief
@@ -113,6 +117,27 @@ def test_the_summary_says_what_was_promised_and_what_came_of_it(
         assert summary[name] > 0
     assert summary["runtime_windows_per_second"] > 0
     assert summary["warnings"] == []
+
+
+def test_the_smallest_faults_that_are_found_are_in_all_that_is_left(
+    done: tuple[dict[str, Any], Path],
+) -> None:
+    """In the summary, on the page, and in the signed bundle: the same ones."""
+    summary, out = done
+    certificate = summary["certificate"]
+    limits = certificate["limits"]
+    assert len(limits) == 3 * len(FAULT_KINDS)
+    assert {limit["channel"] for limit in limits} == {"Flow", "pressure", "mood"}
+    assert certificate["days"] < FAULT / 1440  # the labelled fault is left out
+    of_pressure = {one["kind"]: one for one in limits if one["channel"] == "pressure"}
+    assert 0 < of_pressure["bias"]["size"] <= of_pressure["spike"]["size"]
+    assert of_pressure["dropout"]["is_found"]
+    keys = load_trusted_keys([out / "faultwatch.pub"])
+    sealed = read_bundle(out / summary["bundle"], trusted_keys=keys).certificate
+    assert sealed is not None
+    assert json.loads(sealed.to_json()) == certificate
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<td class="limit-(?:\d|found|none)">', page)) == len(limits)
 
 
 def test_the_page_says_it_to_people(done: tuple[dict[str, Any], Path]) -> None:

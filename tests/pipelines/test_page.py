@@ -220,6 +220,7 @@ def test_a_rival_that_is_no_worse_is_plain(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (lambda page: page, "Nobody could tell: there is no stretch of normal running"),
         (without_scores, "No row could be scored"),
         (without_scores, "No alarm could be raised"),
         (without_scores, "No rival was tried."),

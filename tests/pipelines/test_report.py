@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -6,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.bundle import Bundle, Certificate
 from features.datasets.tep import load_samples
 from features.labels import Interval
 from features.windows import Windows
@@ -15,6 +16,7 @@ from pipelines.config import AssetConfig, load_asset
 from pipelines.report import (
     Life,
     WindowScores,
+    draw_certificate,
     draw_contributions,
     draw_detector,
     draw_latent_map,
@@ -150,3 +152,19 @@ def test_two_lives_are_drawn_beside_each_other() -> None:
     figure = draw_lives(lives, spans, ["valve stuck", "feed lost"])
     assert len(figure.axes) == 2
     assert is_drawn(figure)
+
+
+def test_the_map_of_a_certificate_has_a_figure_in_every_cell(certificate: Certificate) -> None:
+    (figure,) = draw_certificate(certificate).values()
+    assert is_drawn(figure)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["flow", "mood"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["bias", "dropout"]
+    cells = [text.get_text() for text in axes.texts]
+    assert cells == ["\N{LESS-THAN OR EQUAL TO} 0.5", "found", "> 16", "not found"]
+    assert len(axes.patches) == 2  # what is not found is grey
+
+
+def test_without_limits_there_is_no_map(certificate: Certificate) -> None:
+    assert draw_certificate(None) == {}
+    assert draw_certificate(replace(certificate, limits=())) == {}

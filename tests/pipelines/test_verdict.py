@@ -4,17 +4,20 @@ from math import isnan
 
 import pytest
 
+from faultwatch_edge.certificate import Certificate
 from faultwatch_edge.manifest import ThresholdSpec
 from pipelines.injected import InjectedFaults
 from pipelines.replay import Evaluation, FoundFault, NormalRunning
 from pipelines.threshold import rate_interval
 from pipelines.verdict import (
     Scorecard,
+    certificate_metrics,
     describe,
     fault_table,
     flat,
     injected_table,
     metrics_of,
+    tables_of,
 )
 
 ONSET = datetime(2026, 1, 1, tzinfo=UTC)
@@ -137,3 +140,34 @@ def test_no_faults_are_no_figures() -> None:
     card = replace(make_card(delays_s=()), injected=())
     assert isnan(metrics_of(card)["faults.found_share"])
     assert "| 0 of 0 |" in describe([card], None)
+
+
+def test_the_certificate_has_a_row_a_channel_and_kind_and_names_the_rest(
+    certificate: Certificate,
+) -> None:
+    tables = tables_of([make_card()], certificate)
+    assert list(tables) == ["faults", "injected_faults", "certificate"]
+    table = tables["certificate"]
+    assert table["channel"].to_list() == ["flow", "flow", "mood", "mood", "valve"]
+    assert table["smallest"].to_list() == [
+        "\N{LESS-THAN OR EQUAL TO} 0.5",
+        "found",
+        "> 16",
+        "not found",
+        "not certified, constant in normal running",
+    ]
+    assert table["size"].to_list() == [1.0, None, None, None, None]
+    assert table["median delay, min (within 120)"].to_list()[:3] == [10.0, 15.0, 1.0]
+    assert table["found at so many of 10 onsets (8 needed)"].to_list() == [10, 9, 3, 0, None]
+    assert list(tables_of([make_card()], None)) == ["faults", "injected_faults"]
+
+
+def test_the_metrics_of_a_certificate_sum_up_each_kind(certificate: Certificate) -> None:
+    assert certificate_metrics(None) == {}
+    metrics = certificate_metrics(certificate)
+    assert metrics["certificate.within_h"] == 2.0
+    assert metrics["certificate.untouched_alarms_per_day"] == 0.05
+    assert metrics["certificate.bias.found_share"] == 0.5
+    assert metrics["certificate.bias.median_sd"] == 0.5
+    assert metrics["certificate.dropout.found_share"] == 0.5
+    assert "certificate.dropout.median_sd" not in metrics
