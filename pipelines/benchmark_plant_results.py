@@ -222,7 +222,7 @@ def _promises(summary: Results) -> TextTable:
     head = ("detector", "normal runs", "1% promised", "0.1% promised")
     return TextTable(
         "False alarms in unseen normal running, in % of rows, with 90% intervals over the runs",
-        (*head, "alarms a day at the budget of 0.1", "1% promised, channels missing"),
+        (*head, "alarms a day at the default budget", "1% promised, channels missing"),
         tuple(rows),
     )
 

@@ -342,7 +342,7 @@ def make_tep(tmp_path: Path) -> Callable[..., Path]:
     often as told.
     """
 
-    def make(name: str, *, seed: int = 0, fault_runs: int = 1) -> Path:
+    def make(name: str, *, seed: int = 0, fault_runs: int = 1, held_out_rows: int = 60) -> Path:
         folder, period = tmp_path / name, timedelta(minutes=3)
         folder.mkdir()
         faults = [(1, 8.0), (2, 8.0), (3, 0.0)] * fault_runs
@@ -354,7 +354,8 @@ def make_tep(tmp_path: Path) -> Callable[..., Path]:
         rows, frames = [], dict[Kind, list[pl.DataFrame]]()
         for place, (kind, fault, size) in enumerate(plan):
             start = datetime(2026, 1, 1, tzinfo=UTC) + place * timedelta(days=2)
-            count, onset = 120 if kind == "train" else 60, start + 30 * period
+            count = {"train": 120, "held_out": held_out_rows, "fault": 60}[kind]
+            onset = start + 30 * period
             generator = np.random.default_rng(place + 100 * seed)
             values = generator.normal(loc=[10.0, 20.0, 30.0], size=(count, 3))
             values[30:, 1] += size

@@ -235,18 +235,21 @@ def test_the_page_has_the_tables(
 
 
 def test_the_product_itself_is_measured_on_a_tiny_plant(
-    plants: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_tep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.benchmark_plant.TITLES", {"window_pca": "window-PCA"})
     monkeypatch.setattr("pipelines.benchmark_plant.DRAWS", 1)
     monkeypatch.setattr("pipelines.benchmark_plant.MISSING", 1)
     monkeypatch.setattr("pipelines.benchmark_plant.INJECTED_CHANNELS", 1)
-    console = Console(file=StringIO())
-    out = tmp_path / "plant.json"
-    results = run_plant_benchmark(plants[:1], out=out, fit=fitted_trial, console=console)
+    monkeypatch.setattr("pipelines.benchmark_plant.SMALL_ROWS", 20)
+    plant = make_tep("plant", held_out_rows=64)
+    results = run_plant_benchmark(
+        [plant], out=tmp_path / "plant.json", fit=fitted_trial, console=Console(file=StringIO())
+    )
+    steps = results["plants"]["plant"]["steps"]
     full = results["summary"]["window_pca"]["full"]
     assert full["figures"]["share_1"]["fdr_without_3_9_15"]["mean"] > 0.9
-    assert full["injected"]["bias"]["tried"] == 1
-    assert full["budget"]["days"] == pytest.approx(2 * 45 * 3 / 60 / 24)
-    (draw,) = results["plants"]["plant-1"]["steps"]["window_pca.full"]["missing"]
-    assert draw["rows"] == 90
+    assert full["injected"]["bias"]["tried"] == full["injected"]["bias"]["found"] == 1
+    assert full["budget"]["days"] == pytest.approx(2 * 49 * 3 / 60 / 24)
+    assert [draw["rows"] for draw in steps["window_pca.full"]["missing"]] == [2 * 49]
+    assert "windows of normal running" in steps["window_pca.small"]["refused"]
