@@ -347,8 +347,8 @@ def make_tep(tmp_path: Path) -> Callable[..., Path]:
         folder.mkdir()
         faults = [(1, 8.0), (2, 8.0), (3, 0.0)] * fault_runs
         plan: list[tuple[Kind, int | None, float]] = [
-            *[("train", None, 0.0)] * 4,
-            *[("held_out", None, 0.0)] * 2,
+            *(("train", None, 0.0) for _ in range(4)),
+            *(("held_out", None, 0.0) for _ in range(2)),
             *[("fault", number, size) for number, size in faults],
         ]
         rows, frames = [], dict[Kind, list[pl.DataFrame]]()
