@@ -105,15 +105,14 @@ def train_asset(
         verdict = describe(cards, _champion(asset, registry, history, folder, settings))
         note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history)])
         chosen = _certified(asset, made.pop(asset.model.reconstructor), history, key, say=say)
-        certificate = chosen.bundle.certificate
         registry.log_results(
-            metrics=run_metrics(cards, certificate),
+            metrics=run_metrics(cards, chosen.bundle.certificate),
             figures={
                 "losses": draw_losses(registry.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
-                **draw_certificate(certificate),
+                **draw_certificate(chosen.bundle.certificate),
             },
-            tables=tables_of(cards, certificate),
+            tables=tables_of(cards, chosen.bundle.certificate),
             note=note,
         )
         say("registering the challenger")
