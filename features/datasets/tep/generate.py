@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, fields, replace
+from datetime import datetime, timedelta
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,9 +31,9 @@ from features.datasets.tep import (
     RUNS_FILE,
     SAMPLE_FILES,
     SAMPLE_PERIOD,
-    Kind,
     Run,
 )
+from features.datasets.tep.plan import BUNDLED, FAULTS, Campaign, Size, plan_campaigns
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,6 @@ CONTROL_STEP_H: Final = 0.0005
 """Control and integration step, in hours, as in the simulator's reference controller."""
 CONTROL_STEP: Final = timedelta(milliseconds=1800)
 """The same step as a duration."""
-FAULTS: Final = 20
-"""Disturbances of Downs and Vogel."""
 ONSET: Final = timedelta(hours=8)
 """Normal running at the beginning of each fault run."""
 WARM_UP: Final = timedelta(hours=48)
@@ -71,69 +69,6 @@ Mode = Literal["single", "moving"]
 Numbers = npt.NDArray[np.float64]
 Result = tuple[Run, Numbers]
 """A run as it went, and its samples (sample, channel)."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is simulated; without arguments what comes with the package."""
-
-    train_runs: int = 20
-    """Normal runs of 72 h to train on."""
-    held_out_runs: int = 6
-    """Normal runs kept apart."""
-    held_out_hours: int = 24
-    """Length of each of them."""
-    fault_runs: int = 1
-    """Runs of each fault."""
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """Runs of one kind, one after another with silence between them."""
-
-    kind: Kind
-    prefix: str
-    runs: int
-    first_start: datetime
-    duration: timedelta
-
-    @property
-    def spacing(self) -> timedelta:
-        """From the start of one run to that of the next: at least a day of silence."""
-        return self.duration + timedelta(days=1)
-
-    @property
-    def end(self) -> datetime:
-        """When the first run after it may start."""
-        return self.first_start + self.runs * self.spacing
-
-
-def plan_campaigns(size: Size) -> tuple[Campaign, ...]:
-    """The three campaigns, one after another on the calendar.
-
-    Example:
-        >>> train, held_out, faults = plan_campaigns(Size(held_out_runs=20, held_out_hours=72))
-        >>> train.end < held_out.first_start, held_out.end == faults.first_start
-        (True, True)
-    """
-    train = Campaign(
-        "train", "train", size.train_runs, datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=72)
-    )
-    held_out = Campaign(
-        "held_out",
-        "held_out",
-        size.held_out_runs,
-        max(datetime(2026, 4, 1, tzinfo=UTC), train.end),
-        timedelta(hours=size.held_out_hours),
-    )
-    faults = Campaign(
-        "fault",
-        "idv",
-        FAULTS * size.fault_runs,
-        max(datetime(2026, 5, 1, tzinfo=UTC), held_out.end),
-        timedelta(hours=24),
-    )
-    return train, held_out, faults
 
 
 class SimulatorMissingError(ImportError):
@@ -166,7 +101,7 @@ def make_kernel_seed(seed: int, campaign: int, number: int) -> int:
     return (word & ~7) | 8
 
 
-def plan_runs(seed: int, size: Size = Size()) -> tuple[Run, ...]:
+def plan_runs(seed: int, size: Size = BUNDLED) -> tuple[Run, ...]:
     """All runs, in order of time, as they go where nothing shuts the plant down."""
     descriptions = [variable.description for variable in load_simulator().TEP_SCHEMA.disturbances]
     return tuple(
