@@ -92,14 +92,15 @@ def certify(
 
 
 def normal_deviations(samples: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Standard deviation of each channel in normal running.
+    """Standard deviation of each channel in normal running; 0 where it is constant.
 
     Example:
-        >>> samples = pl.DataFrame({"flow": [1.0, 3.0, None], "valve": [2.0, 2.0, 2.0]})
-        >>> normal_deviations(samples, ["flow", "valve"])
+        >>> samples = pl.DataFrame({"flow": [1.0, 3.0, None], "valve": [0.1, 0.1, 0.1]})
+        >>> normal_deviations(samples, ["flow", "valve"])  # not 1e-17, which is rounding
         {'flow': 1.0, 'valve': 0.0}
     """
-    spread = samples.select(pl.col(names).std(ddof=0).fill_null(0.0))
+    moves = pl.col(names).n_unique() > 1 + pl.col(names).has_nulls().cast(pl.UInt32)
+    spread = samples.select(pl.when(moves).then(pl.col(names).std(ddof=0)).otherwise(0.0))
     return {name: float(spread[name][0]) for name in names}
 
 
