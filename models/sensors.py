@@ -128,14 +128,13 @@ class SensorStatus(nn.Module):
         """
         present = ~torch.isnan(window)
         learned = (running > 0).unsqueeze(1)
-        stuck, held = self._judge_runs(window, present, learned)
+        failed, held = self._judge_runs(window, present, learned)
         noisy, spiking = self._judge_shape(window)
         last = window[:, :, -1]
         outside = (last < self.possible[:, 0]) | (last > self.possible[:, 1])
-        silent = ~present.any(dim=2)
         status = torch.where(learned & spiking, MAINTENANCE_REQUIRED, GOOD)
         status = torch.where(outside | (learned & noisy), OUT_OF_SPECIFICATION, status)
-        status = torch.where(silent | stuck, FAILURE, status)
+        status = torch.where(failed, FAILURE, status)
         return status, torch.where(held, torch.nan, window)
 
     def _judge_runs(
@@ -144,20 +143,20 @@ class SensorStatus(nn.Module):
         present: Bool[Tensor, "batch channel time"],
         learned: Bool[Tensor, "batch 1"],
     ) -> tuple[Bool[Tensor, "batch channel"], Bool[Tensor, "batch channel time"]]:
-        """Which channels are stuck, and which values were held for too long.
+        """Which channels are silent or stuck, and which values were held for too long.
 
         The oldest values count, too: a sensor that works again has not yet left the window.
         """
         newest, run, tail = trailing_run(window, present)
-        oldest, _, head = trailing_run(window.flip(2), present.flip(2))
+        oldest, first_run, head = trailing_run(window.flip(2), present.flip(2))
         still = run > self.usual_run
         moving = (run > 0) & (run <= self.usual_run) & (self.usual_run < UNBOUNDED)
         few = learned & (still.sum(dim=1, keepdim=True) <= moving.sum(dim=1, keepdim=True))
         stuck = few & self._is_inside(newest) & (run >= self.stuck_run)
         held_now = few & self._is_inside(newest) & still
-        held_first = few & self._is_inside(oldest) & (head.sum(dim=2) > self.usual_run)
+        held_first = few & self._is_inside(oldest) & (first_run > self.usual_run)
         held = (held_now.unsqueeze(2) & tail) | (held_first.unsqueeze(2) & head.flip(2))
-        return stuck, held | stuck.unsqueeze(2)
+        return stuck | (run == 0), held | stuck.unsqueeze(2)
 
     def _is_inside(self, value: Float[Tensor, "batch channel"]) -> Bool[Tensor, "batch channel"]:
         return (value > self.lowest) & (value < self.highest)
@@ -191,12 +190,13 @@ def trailing_run(
         >>> newest.item(), run.item(), places[0, 0].tolist()
         (2.0, 2.0, [False, False, True, False, True])
     """
-    place = torch.arange(1, window.shape[2] + 1, device=window.device)
-    last = torch.where(present, place, 1).amax(dim=2, keepdim=True)
-    newest = torch.gather(window, 2, last - 1)
-    changed = torch.where(present & (window != newest), place, 0).amax(dim=2, keepdim=True)
-    places = present & (place > changed)
-    return newest.squeeze(2), places.sum(dim=2).to(window.dtype), places
+    place = torch.arange(1, window.shape[2] + 1, dtype=window.dtype, device=window.device)
+    seen = torch.where(present, place, 0.0)
+    last = seen.amax(dim=2, keepdim=True)
+    newest = torch.gather(window, 2, last.clamp(min=1.0).long() - 1)
+    changed = torch.where(window != newest, seen, 0.0).amax(dim=2, keepdim=True)
+    places = seen > changed
+    return newest.squeeze(2), places.to(window.dtype).sum(dim=2), places
 
 
 def turns_and_peaks(
