@@ -31,6 +31,7 @@ from models.correction import CorrectedPca, find_gain, fit_corrected_pca
 from models.detector import Calibration, Detector
 from models.gate import RegimeGate
 from models.head import fit_energy_head, fit_pca_head, residual_means
+from models.new_states import find_new_states
 from models.normalizer import Normalizer, fit_normalizer
 from models.sensors import SensorStatus
 from models.smoothing import LIMIT, Smoothing
@@ -67,6 +68,8 @@ class FittedDetector:
 
     detector: Detector
     normal: NormalScores
+    new_states: tuple[str, ...] = ()
+    """Channels that have values in one fold which no other has: those do not calibrate."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def fit_detector(
     fold = fold_of_windows(windows, rows)
     _check_enough(fold, scored, recipe)
     models = _fit_folds(windows, recipe, fold, scored, say)
+    index, new = np.flatnonzero(scored), find_new_states(windows, rows, fold, scored)
+    scored = scored & ~new.any(axis=1)
     gain = _share_corrections(models, windows, np.where(scored, fold, -1))
     unseen = [
         _apply(*models[held_out], windows, np.flatnonzero(fold == held_out))
@@ -120,7 +125,6 @@ def fit_detector(
     segment = _segments(windows, fold)
     calibration, score = _calibrate(statistics, scored, segment, used=fold >= 0)
     say(f"training {recipe.model.reconstructor} on all normal running")
-    index = np.flatnonzero(scored)
     normalizer, reconstructor = _fit_model(
         windows, index, recipe.model, seed=recipe.model.seed, logger=logger
     )
@@ -143,7 +147,8 @@ def fit_detector(
     )
     used = fold >= 0
     normal = NormalScores(score[used], scored[used], segment[used], windows.end_times[used])
-    return FittedDetector(detector.eval(), normal)
+    names = (recipe.channels[place].name for place in np.flatnonzero(new.any(axis=0)))
+    return FittedDetector(detector.eval(), normal, tuple(names))
 
 
 def windows_needed(channels: int, folds: int) -> int:

@@ -73,17 +73,13 @@ def train_asset(
         say: takes a sentence on what is going on.
 
     Raises:
-        TrainingError: there is no signing key, or nothing to judge by.
+        TrainingError: there is no signing key, too little to learn from, or nothing to judge by.
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     history = read_history(asset, settings)
     normal, recent = (asset_windows(asset, part) for part in (history.normal, history.held_out))
-    check_enough(asset, history, normal)
-    if not len(recent):
-        raise TrainingError(
-            f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
-            f"by, hold no window of {asset.window.length} cells; raise [retrain] holdout_days"
-        )
+    _check_enough(asset, history, normal)
+    _check_held_out(asset, history, recent)
     key = _signing_key(settings)
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
@@ -107,9 +103,9 @@ def train_asset(
         )
         say("replaying held-out running, labelled and injected faults")
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
-        verdict = describe(cards, _champion(asset, registry, history, folder, settings))
-        note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history)])
         chosen = made[asset.model.reconstructor]
+        verdict = describe(cards, _champion(asset, registry, history, folder, settings))
+        note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history, chosen)])
         registry.log_results(
             metrics={**metrics_of(cards[0]), **flat(cards[1:])},
             figures={
@@ -125,17 +121,16 @@ def train_asset(
     return Trained(version, run.info.run_id, cards, note)
 
 
-def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
-    """Refuse normal running that is too short before anything is trained.
+def _check_held_out(asset: AssetConfig, history: History, recent: Windows) -> None:
+    if not len(recent):
+        raise TrainingError(
+            f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
+            f"by, hold no window of {asset.window.length} cells; raise [retrain] holdout_days"
+        )
 
-    Args:
-        asset: its channels, windows and folds decide how much is needed.
-        history: where the windows are from.
-        normal: what there is to learn from.
 
-    Raises:
-        TrainingError: it is; the message says how much there is, and how much is needed.
-    """
+def _check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
+    """Refuse normal running that is too short before anything is trained."""
     usable = usable_windows(normal, recipe_of(asset, asset.model.reconstructor))
     needed = windows_needed(len(asset.channel), asset.model.folds)
     if usable >= needed:
@@ -152,12 +147,12 @@ def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
     )
 
 
-def _unshown(asset: AssetConfig, history: History) -> list[str]:
+def _unshown(asset: AssetConfig, history: History, chosen: Candidate) -> list[str]:
     """What a person should know of channels that normal running did not show enough of."""
     report = assess_quality(
         [history.normal], asset.channel, window=asset.window, false_alarms_per_day=None
     )
-    return [f"Check: {remark}." for remark in unshown_remarks(report)]
+    return [f"Check: {remark}." for remark in (*unshown_remarks(report), *chosen.warnings)]
 
 
 def _make_all(
