@@ -31,6 +31,7 @@ from models.gate import RegimeGate
 from models.head import SCALES
 from models.held_out import FoldModel, HeldOut, carried
 from models.memory import supported_rates
+from models.new_states import find_new_states
 from models.normalizer import fit_normalizer
 from models.sensors import fit_sensor_status
 from models.smoothing import LIMIT, LONG_RATE, RATE, SurpriseAverages
@@ -67,6 +68,8 @@ class FittedDetector:
 
     detector: Detector
     normal: NormalScores
+    new_states: tuple[str, ...] = ()
+    """Channels that have values in one fold which no other has: those do not calibrate."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,14 @@ def fit_detector(
     fold = fold_of_windows(windows, rows)
     _check_enough(fold, scored, recipe)
     models = _fit_folds(windows, recipe, fold, scored, say)
+    index, new = np.flatnonzero(scored), find_new_states(windows, rows, fold, scored)
+    scored = scored & ~new.any(axis=1)
     gain = _share_corrections(models, windows, np.where(scored, fold, -1))
     held_out = HeldOut(windows, models, fold, scored)
     calibration, score = _calibrate(
         held_out, averaged_statistics(recipe.model.reconstructor, int(held_out.fitted.sum()))
     )
     say(f"training {recipe.model.reconstructor} on all normal running")
-    index = np.flatnonzero(scored)
     model = _fit_model(windows, index, recipe.model, seed=recipe.model.seed, logger=logger)
     if isinstance(model.reconstructor, CorrectedPca):
         model.reconstructor.gain.fill_(gain)
@@ -128,7 +132,8 @@ def fit_detector(
     normal = NormalScores(
         score[used], scored[used], held_out.segment[used], windows.end_times[used]
     )
-    return FittedDetector(detector.eval(), normal)
+    names = (recipe.channels[place].name for place in np.flatnonzero(new.any(axis=0)))
+    return FittedDetector(detector.eval(), normal, tuple(names))
 
 
 def windows_needed(channels: int, folds: int) -> int:

@@ -310,6 +310,7 @@ def _warnings(
     promise = Promise(chosen.threshold, options.far, hop_s=pair.asset.window.hop_s)
     if promise.shortage():
         yield promise.shortage()
+    yield from chosen.warnings
     for name, refused in ((pair.train.name, learned.refused), (pair.test.name, tested.refused)):
         if refused:
             reason = refused.most_common(1)[0][0]

@@ -54,6 +54,16 @@ class Candidate:
     fitted: FittedDetector
     threshold: ThresholdSpec
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of what it was calibrated on."""
+        return [
+            f"channel '{name}' has values in one part of normal running that no other part has: "
+            "they teach, but neither calibrate nor count for the threshold; learn from running "
+            "that shows them several times"
+            for name in self.fitted.new_states
+        ]
+
 
 def asset_windows(asset: AssetConfig, samples: pl.DataFrame) -> Windows:
     """Samples to windows, by the asset's grid."""

@@ -74,7 +74,7 @@ def train_asset(
         say: takes a sentence on what is going on.
 
     Raises:
-        TrainingError: there is no signing key, or nothing to judge by.
+        TrainingError: there is no signing key, too little to learn from, or nothing to judge by.
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     history = read_history(asset, settings)
@@ -102,9 +102,9 @@ def train_asset(
         )
         say("replaying held-out running, labelled and injected faults")
         cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
-        verdict = describe(cards, _champion(asset, registry, history, folder, settings))
-        note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history)])
         chosen = _certified(asset, made.pop(asset.model.reconstructor), history, key, say=say)
+        verdict = describe(cards, _champion(asset, registry, history, folder, settings))
+        note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history, chosen)])
         registry.log_results(
             metrics=run_metrics(cards, chosen.bundle.certificate),
             figures={
@@ -124,7 +124,7 @@ def train_asset(
 def _windows(asset: AssetConfig, history: History) -> tuple[Windows, Windows]:
     """What teaches, and what judges; refused where either is too little."""
     normal, recent = (asset_windows(asset, part) for part in (history.normal, history.held_out))
-    check_enough(asset, history, normal)
+    _check_enough(asset, history, normal)
     if not len(recent):
         raise TrainingError(
             f"{asset.asset.id}: the {history.held_out.height} newest samples, kept apart to judge "
@@ -133,17 +133,8 @@ def _windows(asset: AssetConfig, history: History) -> tuple[Windows, Windows]:
     return normal, recent
 
 
-def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
-    """Refuse normal running that is too short before anything is trained.
-
-    Args:
-        asset: its channels, windows and folds decide how much is needed.
-        history: where the windows are from.
-        normal: what there is to learn from.
-
-    Raises:
-        TrainingError: it is; the message says how much there is, and how much is needed.
-    """
+def _check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
+    """Refuse normal running that is too short before anything is trained."""
     usable = usable_windows(normal, recipe_of(asset, asset.model.reconstructor))
     needed = windows_needed(len(asset.channel), asset.model.folds)
     if usable >= needed:
@@ -160,12 +151,12 @@ def check_enough(asset: AssetConfig, history: History, normal: Windows) -> None:
     )
 
 
-def _unshown(asset: AssetConfig, history: History) -> list[str]:
+def _unshown(asset: AssetConfig, history: History, chosen: Candidate) -> list[str]:
     """What a person should know of channels that normal running did not show enough of."""
     report = assess_quality(
         [history.normal], asset.channel, window=asset.window, false_alarms_per_day=None
     )
-    return [f"Check: {remark}." for remark in unshown_remarks(report)]
+    return [f"Check: {remark}." for remark in (*unshown_remarks(report), *chosen.warnings)]
 
 
 def _certified(
