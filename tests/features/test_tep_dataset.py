@@ -243,10 +243,10 @@ def test_warm_up_comes_before_the_first_sample_and_is_not_recorded() -> None:
 
 
 def test_a_quick_warm_up_takes_fewer_steps_and_records_the_same_rows(plant: CountingPlant) -> None:
-    warm_up = timedelta(hours=3)
+    warm_up = timedelta(hours=14)
     _, values = generate.simulate_run(SHORT, warm_up=warm_up, quick=True)
-    assert values[:, 0].tolist() == [61.0, 62.0, 63.0]
-    assert plant.advances == 2 * 2000 // generate.COARSE + 2000 + 300
+    assert values[:, 0].tolist() == [281.0, 282.0, 283.0]
+    assert plant.advances == 2 * 2000 // generate.COARSE + 12 * 2000 + 300
 
 
 def test_a_warm_up_shorter_than_its_fine_end_is_never_quick(plant: CountingPlant) -> None:

@@ -49,8 +49,8 @@ SIGNIFICANT_DIGITS: Final = 5
 """Precision of the published Tennessee Eastman files."""
 COARSE: Final = 5
 """Control steps that a quick warm-up takes at once."""
-FINE_AGAIN: Final = timedelta(hours=1)
-"""Single control steps after a quick warm-up, so that the valves are as restless as ever."""
+FINE_AGAIN: Final = timedelta(hours=12)
+"""Single control steps at the end of a quick warm-up: until then the feeds are off their level."""
 HELD: Final = timedelta(hours=4)
 """Time from one move of a set-point to the next, of another or the same."""
 SET_POINT_SPANS: Final = {
@@ -142,7 +142,7 @@ def simulate_run(
         run: what to simulate.
         mode: whether set-points move, from the beginning of the warm-up on.
         warm_up: normal running before the run's start, which is not recorded.
-        quick: take the warm-up, but for its last hour, in steps of `COARSE` control steps.
+        quick: take the warm-up, but for its last twelve hours, in steps of `COARSE` control steps.
 
     Returns:
         The run as it went, and its samples (sample, channel): measurements at the end of every
