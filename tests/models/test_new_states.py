@@ -91,4 +91,4 @@ def test_a_channel_that_has_values_in_one_fold_only_is_new_there() -> None:
     )
     fold = np.array([0, -1, 1])
     found = find_new_states(windows, np.array([0, 0, 1, 1]), fold, fold >= 0)
-    assert found.tolist() == [[False, True], [True, True], [True, False]]
+    assert found.tolist() == [[False, True], [True, True], [True, True]]
