@@ -232,9 +232,9 @@ def test_a_fold_does_not_touch_its_own_model(
     states: list[dict[str, torch.Tensor]] = []
 
     def watched(*args: object, **options: object) -> object:
-        normalizer, reconstructor = fit_model(*args, **options)  # type: ignore[arg-type]
-        states.append({**normalizer.state_dict(), **reconstructor.state_dict()})
-        return normalizer, reconstructor
+        model = fit_model(*args, **options)  # type: ignore[arg-type]
+        states.append({**model.normalizer.state_dict(), **model.reconstructor.state_dict()})
+        return model
 
     monkeypatch.setattr(crossfit, "_fit_model", watched)
     runs = [plant(seed, 200) for seed in range(3)]  # three runs, three folds
