@@ -286,12 +286,9 @@ def make_tep(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str, *, seed: int = 0, fault_runs: int = 1, held_out_rows: int = 60) -> Path:
         folder, period = tmp_path / name, timedelta(minutes=3)
         folder.mkdir()
-        faults = [(1, 8.0), (2, 8.0), (3, 0.0)] * fault_runs
-        plan: list[tuple[Kind, int | None, float]] = [
-            *[("train", None, 0.0)] * 4,
-            *[("held_out", None, 0.0)] * 2,
-            *[("fault", number, size) for number, size in faults],
-        ]
+        plan: list[tuple[Kind, int | None, float]] = [("train", None, 0.0)] * 4
+        plan += [("held_out", None, 0.0)] * 2
+        plan += [("fault", number, 8.0 * (number < 3)) for number in (1, 2, 3)] * fault_runs
         rows, frames = [], dict[Kind, list[pl.DataFrame]]()
         for place, (kind, fault, size) in enumerate(plan):
             start = datetime(2026, 1, 1, tzinfo=UTC) + place * timedelta(days=2)

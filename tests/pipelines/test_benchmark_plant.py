@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 from rich.console import Console
+from typing_extensions import override
 
 from faultwatch_edge.manifest import ThresholdSpec
 from features.channels import channel_names
@@ -170,6 +171,7 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(
     plants: list[Path], go: Callable[..., Any]
 ) -> None:
     class Broken(Fit):
+        @override
         def __call__(self, *arguments: Any, **options: Any) -> Any:
             if len(self.fitted) == 4:
                 raise KeyboardInterrupt
@@ -230,7 +232,7 @@ def test_the_page_has_the_tables(
     page = (tmp_path / "plant.md").read_text()
     assert page.startswith("# Tennessee Eastman process, plants simulated anew\n")
     assert page.count("| --- |") == 4
-    assert "| VAE | stuck | 36 | 25.00 | 8.33 | 16.67 |" in page
+    assert "| VAE | stuck | 36 | 25.00 | 8.33 | 16.67 | 33.33 |" in page
     assert "Plants: plant-1, plant-2, plant-3." in page
 
 
