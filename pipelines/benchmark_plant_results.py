@@ -236,6 +236,7 @@ def _attribution(summary: Results) -> TextTable:
             _share(found["found"] / found["tried"]),
             _share(found["first_hits"] / found["tried"]),
             _share(found["three_hits"] / found["tried"]),
+            _share(found["first_hits"] / found["found"]) if found["found"] else "-",
         )
         for name, full in _sized(summary, "full")
         for kind, found in full["injected"].items()
@@ -243,7 +244,7 @@ def _attribution(summary: Results) -> TextTable:
     ]
     return TextTable(
         "Attribution of injected faults, in % of those tried; one not found is no hit",
-        ("detector", "kind", "tried", "found", "hit@1", "hit@3"),
+        ("detector", "kind", "tried", "found", "hit@1", "hit@3", "hit@1 of found"),
         tuple(rows),
     )
 

@@ -24,6 +24,7 @@ from features.datasets.tep import (
     load_runs,
     load_samples,
 )
+from features.datasets.tep.plan import Size
 
 Floats = npt.NDArray[np.float64]
 Samples = dict[Kind, pl.DataFrame]
@@ -310,7 +311,7 @@ def test_plan_agrees_with_the_runs_that_come_with_the_package() -> None:
 
 @pytest.mark.usefixtures("plant")
 def test_a_larger_plan_has_more_runs_of_each_fault_in_order_of_time() -> None:
-    size = generate.Size(held_out_runs=20, held_out_hours=72, fault_runs=3)
+    size = Size(held_out_runs=20, held_out_hours=72, fault_runs=3)
     runs = generate.plan_runs(seed=7, size=size)
     assert Counter(run.kind for run in runs) == {"train": 20, "held_out": 20, "fault": 60}
     assert Counter(run.disturbance for run in runs if run.disturbance) == dict.fromkeys(

@@ -232,7 +232,7 @@ def test_the_page_has_the_tables(
     page = (tmp_path / "plant.md").read_text()
     assert page.startswith("# Tennessee Eastman process, plants simulated anew\n")
     assert page.count("| --- |") == 4
-    assert "| VAE | stuck | 36 | 25.00 | 8.33 | 16.67 |" in page
+    assert "| VAE | stuck | 36 | 25.00 | 8.33 | 16.67 | 33.33 |" in page
     assert "Plants: plant-1, plant-2, plant-3." in page
 
 
