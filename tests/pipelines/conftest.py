@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from faultwatch_edge.bundle import Bundle, Golden
+from faultwatch_edge.certificate import Certificate, DetectionLimit, Uncertified
 from faultwatch_edge.manifest import AlarmSpec, ChannelSpec, Manifest, ThresholdSpec, WindowSpec
 from features.datasets.tep import RUNS_FILE, SAMPLE_FILES, Kind
 
@@ -234,6 +235,64 @@ def bundle() -> Bundle:
     return Bundle(manifest, graph.SerializeToString(), golden, sha256="0" * 64)
 
 
+@pytest.fixture(scope="session")
+def certificate() -> Certificate:
+    """Of three channels: one is found, one is not, one is constant."""
+    return Certificate(
+        within_s=7200.0,
+        smallest=0.5,
+        largest=16.0,
+        onsets=10,
+        needed=8,
+        promised_per_day=0.1,
+        alarms=1,
+        days=20.0,
+        limits=(
+            DetectionLimit(
+                "flow",
+                "m3/h",
+                "bias",
+                is_found=True,
+                size=1.0,
+                deviations=0.5,
+                found=10,
+                median_delay_s=600.0,
+            ),
+            DetectionLimit(
+                "flow",
+                "m3/h",
+                "dropout",
+                is_found=True,
+                size=None,
+                deviations=None,
+                found=9,
+                median_delay_s=900.0,
+            ),
+            DetectionLimit(
+                "mood",
+                "",
+                "bias",
+                is_found=False,
+                size=None,
+                deviations=None,
+                found=3,
+                median_delay_s=60.0,
+            ),
+            DetectionLimit(
+                "mood",
+                "",
+                "dropout",
+                is_found=False,
+                size=None,
+                deviations=None,
+                found=0,
+                median_delay_s=None,
+            ),
+        ),
+        uncertified=(Uncertified("valve", "constant in normal running"),),
+    )
+
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS, FAULT = 1_500, 1_000
 
@@ -286,9 +345,12 @@ def make_tep(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str, *, seed: int = 0, fault_runs: int = 1, held_out_rows: int = 60) -> Path:
         folder, period = tmp_path / name, timedelta(minutes=3)
         folder.mkdir()
-        plan: list[tuple[Kind, int | None, float]] = [("train", None, 0.0)] * 4
-        plan += [("held_out", None, 0.0)] * 2
-        plan += [("fault", number, 8.0 * (number < 3)) for number in (1, 2, 3)] * fault_runs
+        faults = [(1, 8.0), (2, 8.0), (3, 0.0)] * fault_runs
+        plan: list[tuple[Kind, int | None, float]] = [
+            *(("train", None, 0.0) for _ in range(4)),
+            *(("held_out", None, 0.0) for _ in range(2)),
+            *[("fault", number, size) for number, size in faults],
+        ]
         rows, frames = [], dict[Kind, list[pl.DataFrame]]()
         for place, (kind, fault, size) in enumerate(plan):
             start = datetime(2026, 1, 1, tzinfo=UTC) + place * timedelta(days=2)
