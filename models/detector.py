@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from models.calibration import NEUTRAL, PValueMap
 from models.gate import RegimeGate
-from models.head import residual_means
+from models.head import EnergyHead, PcaHead, residual_means, seen_means
 from models.memory import ResidualMemory
 from models.normalizer import Normalizer
 from models.sensors import SensorStatus
@@ -26,15 +26,6 @@ class Reconstructor(Protocol):
         present: Bool[Tensor, "batch channel time"],
     ) -> tuple[Float[Tensor, "batch channel time"], Float[Tensor, "batch latent"]]:
         """Expected window in standard units, and the latent behind it."""
-
-
-class Head(Protocol):
-    """What every head does: mean residuals to statistics and contributions."""
-
-    def __call__(
-        self, means: Float[Tensor, "batch scale channel"], latent: Float[Tensor, "batch latent"]
-    ) -> tuple[Float[Tensor, "batch statistic"], Float[Tensor, "batch channel"]]:
-        """Statistics, higher = more anomalous, and each channel's contribution, >= 0."""
 
 
 class Calibration(NamedTuple):
@@ -71,7 +62,7 @@ class Detector(nn.Module):
         normalizer: Normalizer,
         reconstructor: nn.Module,
         memory: ResidualMemory,
-        head: nn.Module,
+        head: EnergyHead | PcaHead,
         calibration: Calibration,
         gate: RegimeGate,
         sensors: SensorStatus,
@@ -104,6 +95,7 @@ class Detector(nn.Module):
         values, present = self.normalizer(believed)
         reconstruction, latent = self.reconstructor(values, present)
         means = residual_means(values - reconstruction, present)
+        means = self.head.fill(means, seen_means(present))
         lasting, memory = self.memory(means[:, 0], remembered, gate)
         statistics, contribution = self.head(torch.cat([means, lasting], dim=1), latent)
         surprise = self.instant(statistics)

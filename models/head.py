@@ -26,6 +26,10 @@ from typing_extensions import override
 from models.window_pca import RowPca
 
 SCALES = ("last", "quarter", "window")
+FILLING_STEPS = 3
+"""Steps towards the residuals that channels without values must have."""
+TINY = 1e-30
+"""Curvature of a step of length 0, where nothing is missing, at least."""
 VARIANCE_FLOOR = 1e-3
 """Least variance of a residual, in standard units squared: constant channels have none."""
 
@@ -48,6 +52,41 @@ def residual_means(
         for cells in (1, max(1, length // 4), length)
     ]
     return torch.stack(means, dim=1)
+
+
+def seen_means(present: Bool[Tensor, "batch channel time"]) -> Bool[Tensor, "batch scale channel"]:
+    """Whether a channel has any value in the last cell, the last quarter, the window."""
+    length = present.shape[2]
+    cells = (1, max(1, length // 4), length)
+    return torch.stack([present[:, :, -count:].any(dim=2) for count in cells], dim=1)
+
+
+def fill_missing(
+    means: Float[Tensor, "batch scale channel"],
+    seen: Bool[Tensor, "batch scale channel"],
+    precision: Float[Tensor, "scale channel channel"],
+) -> Float[Tensor, "batch scale channel"]:
+    """Residuals of channels without values, as those of the other channels foretell them.
+
+    A residual of 0 would say that a channel is as expected while the channels that it moves with
+    are not, and so raise the energy of normal running. The expectation given the others has the
+    least energy; it is found by steepest descent, scaled by the diagonal, in `FILLING_STEPS` steps.
+    For one missing channel the first step is exact.
+
+    Example:
+        >>> precision = torch.linalg.inv(torch.tensor([[[1.0, 0.9], [0.9, 1.0]]]))
+        >>> means, seen = torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[True, False]]])
+        >>> round(fill_missing(means, seen, precision)[0, 0, 1].item(), 3)
+        1.8
+    """
+    diagonal = torch.diagonal(precision, dim1=1, dim2=2)
+    for _ in range(FILLING_STEPS):
+        slope = torch.matmul(means.unsqueeze(2), precision).squeeze(2)
+        step = torch.where(seen, 0.0, slope / diagonal)
+        curvature = (torch.matmul(step.unsqueeze(2), precision).squeeze(2) * step).sum(dim=2)
+        length = (slope * step).sum(dim=2) / curvature.clamp(min=TINY)
+        means = means - length.unsqueeze(2) * step
+    return means
 
 
 class EnergyHead(nn.Module):
@@ -75,6 +114,14 @@ class EnergyHead(nn.Module):
         statistics = (weighted * means).sum(dim=2)
         return statistics, (weighted.square() / self.self_precision).amax(dim=1)
 
+    def fill(
+        self,
+        means: Float[Tensor, "batch scale channel"],
+        seen: Bool[Tensor, "batch scale channel"],
+    ) -> Float[Tensor, "batch scale channel"]:
+        """`fill_missing` by the covariance of normal running."""
+        return fill_missing(means, seen, self.precision[: len(SCALES)])
+
 
 class PcaHead(nn.Module):
     """Hotelling's T2 and the squared prediction error Q of the last row."""
@@ -101,6 +148,15 @@ class PcaHead(nn.Module):
         statistics = torch.stack([latent.square().sum(dim=1), last.square().sum(dim=1)], dim=1)
         slope = (latent / self.deviation) @ self.components + last / self.noise
         return statistics, slope.square() / self.diagonal
+
+    def fill(
+        self,
+        means: Float[Tensor, "batch scale channel"],
+        seen: Bool[Tensor, "batch scale channel"],
+    ) -> Float[Tensor, "batch scale channel"]:
+        """As they are: a missing value is the mean, as is usual for the classical statistics."""
+        del seen
+        return means
 
 
 def fit_energy_head(

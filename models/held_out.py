@@ -5,12 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from features.windows import Windows
-from models.head import fit_energy_head, fit_pca_head, residual_means
+from models.head import (
+    EnergyHead,
+    PcaHead,
+    fit_energy_head,
+    fit_pca_head,
+    residual_means,
+    seen_means,
+)
 from models.memory import RATES, ResidualMemory, residual_limit, supported_rates
 from models.normalizer import Normalizer
 from models.window_pca import RowPca
@@ -25,11 +32,19 @@ class FoldModel(NamedTuple):
     reconstructor: nn.Module
 
 
+class _Said(NamedTuple):
+    """What a model says of windows."""
+
+    means: Float[Tensor, "batch scale channel"]
+    seen: Bool[Tensor, "batch scale channel"]
+    latent: Float[Tensor, "batch latent"]
+
+
 class FittedHead(NamedTuple):
     """A head, and the memories that it judges beside the window."""
 
     memory: ResidualMemory
-    head: nn.Module
+    head: EnergyHead | PcaHead
 
 
 class HeldOut:
@@ -60,6 +75,9 @@ class HeldOut:
             _apply(model, windows, places)
             for model, places in zip(models, self.places, strict=True)
         ]
+        self.seen = torch.zeros(len(fold), *self.parts[0].means.shape[1:], dtype=torch.bool)
+        for places, part in zip(self.places, self.parts, strict=True):
+            self.seen[places] = part.seen
 
     def statistics(self) -> NDArray[np.float64]:
         """Statistics of each window by a model, a head and memories that never saw its fold."""
@@ -67,7 +85,7 @@ class HeldOut:
         for number, model in enumerate(self.models):
             _, head, judged = self._fit(model, self.fitted & (self.fold != number))
             places = self.places[number]
-            values, _ = head(judged[places], self.parts[number][1])
+            values, _ = head(judged[places], self.parts[number].latent)
             columns.append(values.double().numpy())
         statistics = np.zeros((len(self.fold), columns[0].shape[1]))
         for places, column in zip(self.places, columns, strict=True):
@@ -81,23 +99,24 @@ class HeldOut:
 
     def _fit(
         self, model: FoldModel, chosen: NDArray[np.bool_]
-    ) -> tuple[ResidualMemory, nn.Module, Float[Tensor, "window scale channel"]]:
+    ) -> tuple[ResidualMemory, EnergyHead | PcaHead, Float[Tensor, "window scale channel"]]:
         """Memory and head from the chosen windows; and what the head judges, of every window."""
-        means = self._means(model.normalizer)
-        of_rows = isinstance(model.reconstructor, RowPca)
-        rates = () if of_rows else supported_rates(RATES, int(self.fitted.sum()))
-        memory = ResidualMemory(rates, residual_limit(means[torch.from_numpy(chosen), 0]))
-        judged = torch.cat([means, self._remembered(memory, means[:, 0])], dim=1)
-        seen = judged[torch.from_numpy(chosen)]
+        means, places = self._means(model.normalizer), torch.from_numpy(chosen)
         if isinstance(model.reconstructor, RowPca):
-            return memory, fit_pca_head(model.reconstructor, seen), judged
-        return memory, fit_energy_head(seen, rates), judged
+            memory = ResidualMemory((), residual_limit(means[places, 0]))
+            return memory, fit_pca_head(model.reconstructor, means[places]), means
+        filled = fit_energy_head(means[places]).fill(means, self.seen)
+        rates = supported_rates(RATES, int(self.fitted.sum()))
+        memory = ResidualMemory(rates, residual_limit(means[places, 0]))
+        lasting = self._remembered(memory, filled[:, 0])
+        head = fit_energy_head(torch.cat([means[places], lasting[places]], dim=1), rates)
+        return memory, head, torch.cat([filled, lasting], dim=1)
 
     def _means(self, wanted: Normalizer) -> Float[Tensor, "window scale channel"]:
         """Residuals in the standard units of one model: a channel may move more in another's."""
-        means = torch.zeros(len(self.fold), *self.parts[0][0].shape[1:])
-        for model, places, (part, _) in zip(self.models, self.places, self.parts, strict=True):
-            means[places] = part * (model.normalizer.scale / wanted.scale)
+        means = torch.zeros(self.seen.shape)
+        for model, places, part in zip(self.models, self.places, self.parts, strict=True):
+            means[places] = part.means * (model.normalizer.scale / wanted.scale)
         return means
 
     def _remembered(
@@ -138,15 +157,13 @@ def _segments(windows: Windows, fold: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(breaks)))
 
 
-def _apply(
-    model: FoldModel, windows: Windows, places: NDArray[np.int64]
-) -> tuple[Float[Tensor, "batch scale channel"], Float[Tensor, "batch latent"]]:
-    parts: list[tuple[Tensor, Tensor]] = []
+def _apply(model: FoldModel, windows: Windows, places: NDArray[np.int64]) -> _Said:
+    parts: list[_Said] = []
     with torch.no_grad():
         for start in range(0, len(places), BATCH):
             window = torch.from_numpy(windows.take(places[start:][:BATCH]))
             values, present = model.normalizer(window)
             reconstruction, latent = model.reconstructor(values, present)
-            parts.append((residual_means(values - reconstruction, present), latent))
-    means, latents = zip(*parts, strict=True)
-    return torch.cat(means), torch.cat(latents)
+            means = residual_means(values - reconstruction, present)
+            parts.append(_Said(means, seen_means(present), latent))
+    return _Said(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -47,6 +47,8 @@ MOST_KEPT = 5_000_000
 """Values of TEST into which faults are put, at most: its first ones."""
 MOST_READY = 5_000
 """Samples on whose windows the runtime alone is timed, at most."""
+MOST_TOLD = 5
+"""Sensors at fault that are told on the terminal."""
 PUBLIC_KEY = "faultwatch.pub"
 NOBODY = Told()
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
@@ -134,6 +136,13 @@ def run_backtest(
     return summary
 
 
+def _sensors_in_brief(sensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    told = list(dict.fromkeys(f"{one['channel']} ({one['what']})" for one in sensors))
+    if told:
+        more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+        yield f"Sensors at fault: {', '.join(told[:MOST_TOLD])}{more}"
+
+
 def told_in_brief(summary: Mapping[str, Any], out: Path) -> str:
     """What a person wants to know at once, and where the rest is."""
     own, rows = summary["detectors"][summary["reconstructor"]], summary["rows"]
@@ -148,6 +157,7 @@ def told_in_brief(summary: Mapping[str, Any], out: Path) -> str:
         f"{summary['tried_on']}: {found}{own['alarms']} alarms, {shown}",
         f"{rows['scored']} of {rows['test']} rows scored, {rate:.0f} windows a second",
         summary["promise"]["realised"],
+        *_sensors_in_brief(summary["sensors"]),
         *(f"CHECK: {warning}" for warning in summary["warnings"]),
         f"The page:    {out / 'report.html'}",
         f"Every row:   {out / 'scores.parquet'}",

@@ -17,6 +17,7 @@ from pipelines.config import AssetConfig
 from pipelines.promise import Promise
 from pipelines.replay import NormalRunning, microseconds_of
 from pipelines.scoring import AlarmRecord
+from pipelines.sensor_events import SensorRecord
 from pipelines.threshold import flags_interval, rate_interval
 from pipelines.watch import Watched
 
@@ -109,9 +110,23 @@ class Outcome:
     @property
     def alarms(self) -> list[AlarmRecord]:
         """Its alarms, without those of rows that only taught."""
-        watched = self.watched[self.chosen]
-        rows = pl.scan_parquet(watched.parts).filter(pl.col("row") >= self.since_row)
-        return alarms_since(watched, rows.select(pl.col("time").min()).collect().item())
+        return alarms_since(self.watched[self.chosen], self._start)
+
+    @property
+    def sensors(self) -> list[SensorRecord]:
+        """Sensors at fault, as it tells them, without those of rows that only taught."""
+        start = self._start
+        records = self.watched[self.chosen].scorer.sensors.records
+        since_us = None if start is None else microseconds_of(start)
+        return [one for one in records if since_us is not None and one.began_us >= since_us]
+
+    @property
+    def _start(self) -> datetime | None:
+        """Time of the first row that counts; None = there is none."""
+        rows = pl.scan_parquet(self.watched[self.chosen].parts)
+        counted = rows.filter(pl.col("row") >= self.since_row)
+        start: datetime | None = counted.select(pl.col("time").min()).collect().item()
+        return start
 
 
 def count_figures(

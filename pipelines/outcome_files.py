@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from faultwatch_edge.times import to_iso
 from pipelines.outcome import Outcome
 from pipelines.outcome_page import make_page
 from pipelines.page import write_page
@@ -84,6 +85,7 @@ def summarise(outcome: Outcome) -> dict[str, object]:
         "windows_per_second": windows / watched.seconds if watched.seconds else None,
         "runtime_windows_per_second": outcome.runtime_windows_per_second,
         "detectors": {name: _detector(outcome, name) for name in outcome.bundles},
+        "sensors": _sensors(outcome),
         "certificate": outcome.certificate and json.loads(outcome.certificate.to_json()),
         "warnings": list(outcome.warnings),
     }
@@ -98,6 +100,26 @@ def _promise(outcome: Outcome) -> Mapping[str, object]:
         "days_to_support": promise.days_to_support,
         "days_to_check": promise.days_to_check(normal),
     }
+
+
+def _sensors(outcome: Outcome) -> list[Mapping[str, object]]:
+    """Sensors at fault: column of the file, what, from when to when."""
+    return [
+        {
+            "channel": outcome.columns[record.channel],
+            "what": record.what,
+            "began": _iso(outcome, record.began_us),
+            "ended": None if record.ended_us is None else _iso(outcome, record.ended_us),
+        }
+        for record in outcome.sensors
+    ]
+
+
+def _iso(outcome: Outcome, at_us: int) -> str | int:
+    """An instant; without times the row that ended then."""
+    if outcome.has_times:
+        return to_iso(at_us)
+    return at_us // outcome.asset.window.sample_period_us - 1
 
 
 def _detector(outcome: Outcome, name: str) -> Mapping[str, object]:

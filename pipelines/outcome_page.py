@@ -12,8 +12,10 @@ from features.remarks import in_time
 from pipelines.outcome import Outcome, interval_at
 from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace, is_better
 from pipelines.page_certificate import LimitTable, make_limit_table
+from pipelines.page_sensors import SensorLine
 from pipelines.replay import microseconds_of
 from pipelines.scoring import AlarmRecord
+from pipelines.sensor_events import SensorRecord
 
 MOST_BUCKETS = 6_000
 """Points of a timeline."""
@@ -51,6 +53,7 @@ def make_page(outcome: Outcome) -> Page:
             Stretch(_seconds(one.start), _seconds(one.end), one.kind, one.note)
             for one in outcome.intervals
         ),
+        sensors=tuple(_sensors(outcome)),
         certificate=_certificate(outcome),
     )
 
@@ -203,6 +206,22 @@ def _alarm(outcome: Outcome, record: AlarmRecord) -> AlarmLine:
         during="" if interval is None else interval.note or interval.kind,
         traces=tuple(_traces(outcome, record)),
     )
+
+
+def _sensors(outcome: Outcome) -> Iterator[SensorLine]:
+    """One line a channel and kind of fault, in the order in which they were first told."""
+    told: dict[tuple[str, str], list[SensorRecord]] = {}
+    for record in outcome.sensors:
+        told.setdefault((record.channel, record.what), []).append(record)
+    for (channel, what), records in told.items():
+        ended_us = records[-1].ended_us
+        yield SensorLine(
+            channel=outcome.columns[channel],
+            what=what,
+            times=len(records),
+            began=_place(outcome, records[0].began_us),
+            ended=None if ended_us is None else _place(outcome, ended_us),
+        )
 
 
 def _traces(outcome: Outcome, record: AlarmRecord) -> Iterator[Trace]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from features.remarks import in_share, in_time, with_unit
 from pipelines.page_certificate import LimitTable
+from pipelines.page_sensors import SensorLine
 from pipelines.page_words import brief, count, duration, moment
 
 Numbers = NDArray[np.float64]
@@ -141,6 +142,7 @@ class Page:
     detectors: tuple[DetectorLine, ...]
     alarms: tuple[AlarmLine, ...]
     labels: tuple[Stretch, ...]
+    sensors: tuple[SensorLine, ...] = ()
     certificate: LimitTable | None = None
     """Smallest faults that would be found; None = nobody could tell."""
 

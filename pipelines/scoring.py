@@ -15,6 +15,7 @@ from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.detector import Detector
 from faultwatch_edge.times import microseconds
 from features.windows import Windows
+from pipelines.sensor_events import SensorEvents
 
 BATCH = 1_024
 BEFORE, AFTER = 120, 240
@@ -87,6 +88,7 @@ class BundleScorer:
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
         self.alarms: list[AlarmRecord] = []
+        self.sensors = SensorEvents(bundle)
         self.windows = 0
         """Windows that were scored."""
         self._detector = Detector.from_bundle(bundle)
@@ -132,6 +134,7 @@ class BundleScorer:
             found.score[usable] = np.where(scores.scored, scores.score, np.nan)
             found.contribution[usable] = scores.contribution
             found.expected[usable] = scores.reconstruction[:, :, -1]
+            self.sensors.add(scores.sensor_status, window[usable], found.end_us[usable])
             decided = decide(scores.score, self._threshold, scored=scores.scored)
             for place, decision in zip(np.flatnonzero(usable).tolist(), decided, strict=True):
                 decisions[place] = decision

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.head import fit_energy_head, fit_pca_head, residual_means
+from models.head import fit_energy_head, fit_pca_head, residual_means, seen_means
 from models.window_pca import fit_row_pca
 
 
@@ -78,3 +78,41 @@ def test_a_channel_without_residual_does_not_blow_up_the_others() -> None:
     statistics, contribution = head(at_every_scale(fresh), torch.zeros(2_000, 1))
     torch.testing.assert_close(statistics.mean(dim=0), torch.full((3,), 3.0), atol=0.3, rtol=0.0)
     assert torch.isfinite(contribution).all()
+
+
+def test_a_channel_without_values_is_what_the_others_foretell() -> None:
+    normal, fresh = correlated(4_000, 0), at_every_scale(correlated(500, 1))
+    head = fit_energy_head(at_every_scale(normal))
+    seen = torch.ones(500, 3, 4, dtype=torch.bool)
+    seen[:, :, 1] = False
+    filled = head.fill(torch.where(seen, fresh, 0.0), seen)
+    precision = head.precision[0].double()
+    others = [0, 2, 3]
+    expected = -(fresh[:, 0, others].double() @ precision[others, 1]) / precision[1, 1]
+    torch.testing.assert_close(filled[:, 0, 1].double(), expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(filled[:, :, others], fresh[:, :, others])
+
+
+def test_channels_without_values_do_not_raise_the_energy_of_normal_running() -> None:
+    head = fit_energy_head(at_every_scale(correlated(4_000, 0)))
+    fresh = at_every_scale(correlated(2_000, 1))
+    seen = torch.ones(2_000, 3, 4, dtype=torch.bool)
+    seen[:, :, [1, 2]] = False
+    holed = torch.where(seen, fresh, 0.0)
+    latent = torch.zeros(2_000, 1)
+    with_zeros, _ = head(holed, latent)
+    filled, _ = head(head.fill(holed, seen), latent)
+    assert (filled <= with_zeros + 1e-3).all()
+    assert filled.mean().item() < 2.3  # two channels are left; zeros give more
+    assert with_zeros.mean().item() > 2.6
+
+
+def test_where_every_channel_has_values_nothing_is_filled() -> None:
+    head = fit_energy_head(at_every_scale(correlated(500, 0)))
+    fresh = at_every_scale(correlated(50, 1))
+    assert torch.equal(head.fill(fresh, torch.ones_like(fresh, dtype=torch.bool)), fresh)
+
+
+def test_means_are_seen_where_a_cell_of_them_has_a_value() -> None:
+    present = torch.tensor([[[True, False, False, False], [False, False, False, True]]])
+    assert seen_means(present)[0].tolist() == [[False, True], [False, True], [True, True]]

@@ -149,6 +149,32 @@ def test_the_page_says_it_to_people(done: tuple[dict[str, Any], Path]) -> None:
     assert "<b>leak</b>" not in page  # names and notes are text, whatever is in them
 
 
+def test_a_sensor_that_is_stuck_is_told_as_one_and_raises_no_alarm_of_the_machine(
+    folder: Path, tmp_path: Path
+) -> None:
+    test = pl.read_csv(folder / "test.csv", separator=";", try_parse_dates=True)[:FAULT]
+    time, column = test.columns[:2]
+    held = pl.int_range(pl.len()).is_between(600, 700)
+    test.with_columns(pl.when(held).then(test[column][600]).otherwise(column).alias(column)).select(
+        pl.col(time).dt.strftime("%Y-%m-%dT%H:%M:%SZ"), pl.exclude(time)
+    ).write_csv(tmp_path / "test.csv")
+    summary = run_backtest(
+        folder / "train.csv", tmp_path / "test.csv", tmp_path / "out", QUICK, labels=None, at=AT
+    )
+    sensors: list[dict[str, str]] = summary["sensors"]  # type: ignore[assignment]
+    assert len(sensors) == 1
+    told = sensors[0]
+    began, ended = (START + timedelta(minutes=minutes) for minutes in (600, 700))
+    assert (told["channel"], told["what"]) == (column, "failure, stuck")
+    assert began < datetime.fromisoformat(told["began"]) < began + timedelta(minutes=30)
+    assert ended < datetime.fromisoformat(told["ended"]) < ended + timedelta(minutes=30)
+    while_stuck = scores_of(tmp_path / "out").filter(pl.col("time").is_between(began, ended))
+    assert int(while_stuck["anomalous"].sum()) < 10
+    assert f"Sensors at fault: {column} (failure, stuck)" in told_in_brief(summary, tmp_path)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert re.search(rf"{column}</span></th>\s*<td class=\"left\">failure, stuck</td>", page)
+
+
 def test_a_device_decides_the_same(done: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     """The bundle, the edge's own reader of lines, its streaming grid: the same file."""
     _, out = done

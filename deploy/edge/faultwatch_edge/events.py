@@ -81,15 +81,14 @@ class EventLog:
             if now != GOOD and _urgency(now) <= _urgency(before):
                 continue
             if GOOD not in (before, now):
-                messages += self._sensor(channel, GOOD, "", at_us)
+                messages += self._sensor(channel, GOOD, NE107[GOOD], at_us)
             if now != before:
-                kind = _kind(channel, code, window[place])
-                messages += self._sensor(channel, now, kind, at_us)
+                words = describe_sensor(channel, code, window[place])
+                messages += self._sensor(channel, now, words, at_us)
             self._codes[place] = now
         return messages
 
-    def _sensor(self, channel: ChannelSpec, code: int, kind: str, at_us: int) -> list[Message]:
-        words = ", ".join(filter(None, [NE107[code].replace("_", " "), kind]))
+    def _sensor(self, channel: ChannelSpec, code: int, words: str, at_us: int) -> list[Message]:
         return self._update(
             "sensor_fault",
             f"Sensor '{channel.name}': {words}",
@@ -128,18 +127,27 @@ class EventLog:
         return [self._writer.event(occurrence, evidence)]
 
 
-def _kind(channel: ChannelSpec, code: int, values: NDArray[np.float32]) -> str:
-    """What is wrong with a sensor, as far as its code and its values say.
+def describe_sensor(channel: ChannelSpec, code: int, values: NDArray[np.float32]) -> str:
+    """NE 107 word, and what is wrong with a sensor as far as its values say.
+
+    Args:
+        channel: the sensor's.
+        code: of NE 107; one that it does not know counts as failure, of no known kind.
+        values: (time,); the window that the code is about.
 
     Example:
         >>> flow = ChannelSpec("flow", None, "", "continuous", "periodic", (0.0, 9.0))
         >>> window = np.array([3.0, 3.0, 3.0], np.float32)
-        >>> [_kind(flow, code, window) for code in (FAILURE, OUT_OF_SPECIFICATION)]
-        ['stuck', 'noisy']
+        >>> [describe_sensor(flow, code, window) for code in (FAILURE, OUT_OF_SPECIFICATION, GOOD)]
+        ['failure, stuck', 'out of specification, noisy', 'good']
     """
+    kind = ""
     if code == FAILURE:
-        return "no value" if np.isnan(values).all() else "stuck"
-    if code == OUT_OF_SPECIFICATION:
+        kind = "no value" if np.isnan(values).all() else "stuck"
+    elif code == OUT_OF_SPECIFICATION:
         lowest, highest = channel.range or (-np.inf, np.inf)
-        return "outside its range" if values[-1] < lowest or values[-1] > highest else "noisy"
-    return "spikes" if code == MAINTENANCE_REQUIRED else ""
+        kind = "outside its range" if values[-1] < lowest or values[-1] > highest else "noisy"
+    elif code == MAINTENANCE_REQUIRED:
+        kind = "spikes"
+    word = NE107.get(code, NE107[FAILURE]).replace("_", " ")
+    return ", ".join(filter(None, [word, kind]))
