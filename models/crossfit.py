@@ -257,7 +257,7 @@ def averaged_statistics(
         windows: of normal running that the averages are calibrated on.
 
     Example:
-        >>> averaged_statistics("vae", 400), averaged_statistics("vae", 500)
+        >>> averaged_statistics("vae", 400), averaged_statistics("vae", 1_250)
         ({0.15: (0, 1, 2)}, {0.15: (0, 1, 2), 0.04: (1,)})
     """
     if reconstructor == "pca":

@@ -21,7 +21,7 @@ from models.smoothing import Smoothing
 
 RATES = (0.05, 0.02)
 """Weights of the newest residual."""
-SUPPORT = 20
+SUPPORT = 50
 """Windows of calibration for each window that a memory holds, about, at least."""
 DEVIATIONS = 4.0
 """Standard deviations of a channel's residual beyond which the residual is cut."""
@@ -76,8 +76,8 @@ def supported_rates(rates: Sequence[float], windows: int) -> tuple[float, ...]:
         windows: of normal running that the memory is calibrated on.
 
     Example:
-        >>> supported_rates(RATES, 400), supported_rates(RATES, 999), supported_rates(RATES, 1_000)
-        ((0.05,), (0.05,), (0.05, 0.02))
+        >>> [supported_rates(RATES, windows) for windows in (999, 1_000, 2_500)]
+        [(), (0.05,), (0.05, 0.02)]
     """
     return tuple(rate for rate in rates if windows * rate >= SUPPORT)
 

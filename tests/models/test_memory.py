@@ -59,8 +59,8 @@ def test_without_a_rate_nothing_is_remembered() -> None:
     assert (memory.state_size, len(state)) == (0, 0)
 
 
-@pytest.mark.parametrize(("windows", "expected"), [(399, ()), (400, (0.05,)), (1_000, RATES)])
-def test_a_memory_needs_twenty_times_its_length(windows: int, expected: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(("windows", "expected"), [(999, ()), (1_000, (0.05,)), (2_500, RATES)])
+def test_a_memory_needs_fifty_times_its_length(windows: int, expected: tuple[float, ...]) -> None:
     assert supported_rates(RATES, windows) == expected
 
 
