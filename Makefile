@@ -32,7 +32,7 @@ NOT_PURE := features/datasets/tep/generate.py
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## one plant from raw rows to an alarm, offline, in about three minutes
+demo: $(INSTALLED)  ## one plant from raw rows to an alarm, offline, in a few minutes
 	@$(BIN)/faultwatch demo
 
 test: $(INSTALLED)  ## all tests, in about half an hour on two cores
