@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,9 @@ def export_bundle(
 ) -> Path:
     """Export, prove parity on real cells, and write the signed bundle.
 
+    The threshold is raised by the little that keeps it clear of the scores of these cells: where
+    one lies on it, rounding decides, and every machine rounds in its own way.
+
     Args:
         detector: fitted, in evaluation mode.
         manifest: what the bundle says about itself.
@@ -143,12 +147,40 @@ def export_bundle(
         ExportError: torch and ONNX Runtime disagree, or there are too few windows to tell.
     """
     graph = export_onnx(detector, length=manifest.window.length)
+    scores = [
+        _torch_scores(detector, consecutive_windows(cells, manifest))
+        for cells in _compared(sequences, manifest)
+    ]
+    cleared = clear_threshold(manifest.threshold.score, np.concatenate([np.empty(0), *scores]))
+    manifest = replace(manifest, threshold=replace(manifest.threshold, score=cleared))
     prove_parity(detector, graph, manifest, sequences)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / manifest.file_name
     golden = make_golden(graph, manifest, sequences)
     write_bundle(path, manifest=manifest, onnx=graph, golden=golden, private_key=private_key)
     return path
+
+
+def clear_threshold(threshold: float, scores: NDArray[np.floating]) -> float:
+    """The least threshold, not below the one given, that no score is too near to.
+
+    Too near is twice the difference of two scores that `prove_parity` lets pass.
+
+    Args:
+        threshold: of the score.
+        scores: of any windows, (window,).
+
+    Example:
+        >>> scores = np.array([1.0, 2.00005, 2.0005, 3.0])
+        >>> clear_threshold(1.5, scores), round(clear_threshold(2.0, scores), 6)
+        (1.5, 2.0009)
+    """
+    margin = 2 * TOLERANCE * max(1.0, threshold)
+    for score in np.sort(scores[scores > threshold - margin]).tolist():
+        if score - threshold >= margin:
+            break
+        threshold = score + margin
+    return threshold
 
 
 def prove_parity(
@@ -175,18 +207,26 @@ def prove_parity(
             f"{manifest.asset_id}: {count} windows cannot prove the export, expected at least "
             f"{GOLDEN_WINDOWS}; add normal running"
         )
-    runtime = EdgeDetector(graph, manifest)
-    rounds = math.ceil(PARITY_WINDOWS / count)
-    holed = (_with_holes(cells, seed) for seed in range(rounds) for cells in sequences)
-    for cells in (*sequences, *holed):
+    runtime, compared = EdgeDetector(graph, manifest), 0
+    for cells in _compared(sequences, manifest):
         windows = consecutive_windows(cells, manifest)
-        if not len(windows):
-            continue
+        compared += len(windows)
         expected = _torch_scores(detector, windows)
         _compare(expected, _edge_scores(runtime, windows, BATCH), manifest, "in batches")
         single = _edge_scores(runtime, windows[:PARITY_WINDOWS], 1)
         _compare(expected[:PARITY_WINDOWS], single, manifest, "one by one")
-    return (1 + rounds) * count
+    return compared
+
+
+def _compared(
+    sequences: Sequence[NDArray[np.float32]], manifest: Manifest
+) -> Iterator[NDArray[np.float32]]:
+    """Sequences with windows as they are, then as often with values missing as makes enough."""
+    used = [cells for cells in sequences if len(cells) >= manifest.window.length]
+    count = sum(len(consecutive_windows(cells, manifest)) for cells in used)
+    yield from used
+    for seed in range(math.ceil(PARITY_WINDOWS / max(count, 1))):
+        yield from (_with_holes(cells, seed) for cells in used)
 
 
 def consecutive_windows(cells: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:

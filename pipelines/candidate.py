@@ -121,7 +121,7 @@ def make_candidate(
         private_key=private_key,
     )
     bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
-    return Candidate(bundle, path, fitted, threshold)
+    return Candidate(bundle, path, fitted, bundle.manifest.threshold)
 
 
 def seal_certificate(

@@ -220,6 +220,33 @@ def test_the_bundle_opens_with_golden_vectors_that_hold(
     assert str(root).encode() not in path.read_bytes()
 
 
+def test_a_threshold_that_a_score_lies_on_is_raised_until_none_is_near(
+    fitted: FittedDetector,
+    graph: bytes,
+    manifest: Manifest,
+    sequences: Sequence[Cells],
+    tmp_path: Path,
+    private_key: Ed25519PrivateKey,
+) -> None:
+    scores = (
+        EdgeDetector(graph, manifest)
+        .score(export.consecutive_windows(sequences[0], manifest))
+        .score
+    )
+    on_it = float(np.sort(scores)[-5])
+    spec = replace(manifest.threshold, score=on_it)
+    path = export_bundle(
+        fitted.detector,
+        replace(manifest, threshold=spec),
+        sequences,
+        tmp_path,
+        private_key=private_key,
+    )
+    raised = read_bundle(path, trusted_keys=[private_key.public_key()]).manifest.threshold.score
+    assert on_it < raised < on_it + 0.05
+    assert np.abs(scores - raised).min() > export.TOLERANCE * raised
+
+
 def test_without_a_long_sequence_there_are_no_golden_vectors(
     graph: bytes, manifest: Manifest, sequences: Sequence[Cells]
 ) -> None:
