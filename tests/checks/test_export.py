@@ -24,7 +24,7 @@ from faultwatch_edge.manifest import Manifest
 from features.windows import Windows
 from models import export
 from models.crossfit import FittedDetector
-from models.detector import Detection
+from models.detector import Detection, score_run
 from models.export import ExportError, export_bundle, export_onnx, make_golden, prove_parity
 
 pytestmark = pytest.mark.parametrize("recipe", ["window_pca"], indirect=True)
@@ -222,17 +222,13 @@ def test_the_bundle_opens_with_golden_vectors_that_hold(
 
 def test_a_threshold_that_a_score_lies_on_is_raised_until_none_is_near(
     fitted: FittedDetector,
-    graph: bytes,
     manifest: Manifest,
     sequences: Sequence[Cells],
     tmp_path: Path,
     private_key: Ed25519PrivateKey,
 ) -> None:
-    scores = (
-        EdgeDetector(graph, manifest)
-        .score(export.consecutive_windows(sequences[0], manifest))
-        .score
-    )
+    windows = torch.from_numpy(export.consecutive_windows(sequences[0], manifest).copy())
+    scores = score_run(fitted.detector, [windows]).score.numpy()
     on_it = float(np.sort(scores)[-5])
     spec = replace(manifest.threshold, score=on_it)
     path = export_bundle(

@@ -204,7 +204,7 @@ def test_a_schedule_trains_a_challenger_and_ctrl_c_leaves_nothing(
     assert {run["parameters"]["asset_file"] for run in scheduled} == {
         str(up.home.parent / "small_pump.toml")
     }
-    up.wait_for(up.completed, within_s=150)
+    up.wait_for(up.completed, within_s=400)
     assert up.wait_for(up.challenger, within_s=5)["version"] == "1"
 
     processes = marked_processes(up.home)
