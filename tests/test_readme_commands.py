@@ -142,7 +142,7 @@ def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path
     assert {"roll-back", "release", "check", "run"} <= {*verbs}
     edited = (workplace / "pump_07.toml").read_text()
     (workplace / "pump_07.toml").unlink()
-    printed = ""
+    told = ""
     for words in commands:
         if words[1] == "roll-back":  # there must be a champion before this one
             finish(["faultwatch", "train", words[2]], workplace)
@@ -160,7 +160,11 @@ def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path
             assert len(kept) == 1
         if words[1] == "roll-back":
             assert "Version 1 is the champion again" in printed
-    messages = [json.loads(line) for line in printed.splitlines()]
+        if "--since" in words:
+            assert "Nothing before 2026-01-05 00:00 UTC teaches" in printed
+        if words[:2] == ["faultwatch-edge", "run"]:
+            told = printed
+    messages = [json.loads(line) for line in told.splitlines()]
     (start, end, *_), *_ = pl.read_csv(workplace / "labels.csv", infer_schema=False).rows()
     raised = [
         message["contributors"][0]["channel"]
