@@ -130,6 +130,20 @@ def finish(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def check_left(words: list[str], workplace: Path, printed: str) -> None:
+    """What a command has left behind, or said."""
+    if words[1] == "backtest":
+        assert (workplace / "trial" / "report.html").is_file()
+    if words[1] == "evaluate":
+        kept = list((workplace / ".faultwatch" / "artifacts").rglob("report/report.html"))
+        assert "PCA T²+Q" in kept[0].read_text(encoding="utf-8")
+        assert len(kept) == 1
+    if words[1] == "roll-back":
+        assert "Version 1 is the champion again" in printed
+    if "--since" in words:
+        assert "Nothing before 2026-01-05 00:00 UTC teaches" in printed
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_harness")
 def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path) -> None:
@@ -152,16 +166,7 @@ def test_daily_tasks_of_the_readme_end_with_an_alarm_at_the_edge(workplace: Path
             made = load_asset(workplace / "pump_07.toml")
             assert [channel.name for channel in made.channel] == list(CHANNELS)
             (workplace / "pump_07.toml").write_text(edited)
-        if words[1] == "backtest":
-            assert (workplace / "trial" / "report.html").is_file()
-        if words[1] == "evaluate":
-            kept = list((workplace / ".faultwatch" / "artifacts").rglob("report/report.html"))
-            assert "PCA T²+Q" in kept[0].read_text(encoding="utf-8")
-            assert len(kept) == 1
-        if words[1] == "roll-back":
-            assert "Version 1 is the champion again" in printed
-        if "--since" in words:
-            assert "Nothing before 2026-01-05 00:00 UTC teaches" in printed
+        check_left(words, workplace, printed)
         if words[:2] == ["faultwatch-edge", "run"]:
             told = printed
     messages = [json.loads(line) for line in told.splitlines()]
