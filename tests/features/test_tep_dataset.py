@@ -146,37 +146,27 @@ class CountingPlant:
         self.shutdown_step = shutdown_step
         self.step = 0
         self.time = 0.0
-        self.state = np.zeros(1)
         self.advances = 0
-        self.is_disturbed = False
         self.disturbed_steps: list[int] = []
 
     def reset(self, *, mode: str, seed: float) -> tuple[Floats, dict[str, object]]:
-        self.step, self.time, self.state = 0, 0.0, np.zeros(1)
+        self.step, self.time = 0, 0.0
         return np.zeros(1), {"mode": mode, "seed": seed}
 
-    @property
-    def kernel(self) -> "CountingPlant":
-        return self
-
-    def set_inputs(self, action: Floats, disturbances: Floats) -> None:
+    def advance(
+        self, action: Floats, *, control_interval: float, disturbances: Floats
+    ) -> SimpleNamespace:
         assert len(action) == 1
-        self.is_disturbed = bool(disturbances[3])
-
-    def derivatives(self, time: float, state: Floats) -> Floats:
-        assert time <= self.time + 1.0
-        return np.ones_like(state)
-
-    def outputs(self, time: float, state: Floats) -> dict[str, Floats]:
         self.advances += 1
-        self.step = round(time / generate.CONTROL_STEP_H)
-        np.testing.assert_allclose(state, time)
-        if self.is_disturbed:
+        self.time += control_interval
+        self.step = round(self.time / generate.CONTROL_STEP_H)
+        if disturbances[3]:
             self.disturbed_steps.append(self.step)
-        return {"measurements": np.array([self.step / 100])}
-
-    def shutdown_status(self) -> tuple[float, str]:
-        return float(self.step == self.shutdown_step), ""
+        return SimpleNamespace(
+            measurements=np.array([self.step / 100]),
+            implemented_action=np.clip(action, 0.0, 100.0),
+            shutdown_status={"terminated": self.step == self.shutdown_step},
+        )
 
 
 SetPoints = make_dataclass("SetPoints", [(name, float) for name in generate.SET_POINT_SPANS])
