@@ -1,5 +1,6 @@
 """Sensor faults put into normal running, to measure what a detector would find."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -82,6 +83,19 @@ def faulty_values(
     """
     before, after = np.split(values, [onset])
     return np.concatenate([before, _faulty(after, before, kind, size=size, seed=seed)])
+
+
+def normal_deviations(samples: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Standard deviation of each channel in normal running; 0 where it is constant.
+
+    Example:
+        >>> samples = pl.DataFrame({"flow": [1.0, 3.0, None], "valve": [0.1, 0.1, 0.1]})
+        >>> normal_deviations(samples, ["flow", "valve"])  # not 1e-17, which is rounding
+        {'flow': 1.0, 'valve': 0.0}
+    """
+    moves = pl.col(names).n_unique() > 1 + pl.col(names).has_nulls().cast(pl.UInt32)
+    spread = samples.select(pl.when(moves).then(pl.col(names).std(ddof=0)).otherwise(0.0))
+    return {name: float(spread[name][0]) for name in names}
 
 
 def _faulty(

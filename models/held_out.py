@@ -20,6 +20,7 @@ from models.head import (
 )
 from models.memory import RATES, ResidualMemory, residual_limit, supported_rates
 from models.normalizer import Normalizer
+from models.smoothing import SurpriseAverages
 from models.window_pca import RowPca
 
 BATCH = 256
@@ -127,7 +128,7 @@ class HeldOut:
 
 
 def carried(
-    module: nn.Module,
+    module: ResidualMemory | SurpriseAverages,
     values: Float[Tensor, "window value"],
     scored: NDArray[np.bool_],
     segment: NDArray[np.int64],
@@ -143,7 +144,7 @@ def carried(
     weights = torch.from_numpy(scored).float()
     parts: list[Tensor] = []
     for places in np.split(np.arange(len(segment)), np.flatnonzero(np.diff(segment)) + 1):
-        state = torch.zeros(int(module.state_size))  # type: ignore[arg-type]
+        state = torch.zeros(module.state_size)
         for start in range(0, len(places), BATCH):
             part = places[start : start + BATCH]
             given, state = module(values[part], state, weights[part])

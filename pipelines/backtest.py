@@ -18,12 +18,13 @@ import polars as pl
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.keys import load_private_key, make_key_pair
 from features.channels import channel_names
+from features.injection import normal_deviations
 from features.labels import Interval, outside, read_intervals
 from features.quality import QualityTally
 from models.config import ReconstructorName
 from models.crossfit import windows_needed
 from pipelines.candidate import Candidate, asset_windows, seal_certificate
-from pipelines.certificate import certify, normal_deviations
+from pipelines.certificate import certify
 from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import OUTPUTS, write_outcome
 from pipelines.progress import Told

@@ -12,9 +12,10 @@ from faultwatch_edge.bundle import Bundle, Certificate, read_bundle
 from faultwatch_edge.keys import load_trusted_keys
 from features.channels import channel_names
 from features.grid import WindowConfig
+from features.injection import normal_deviations
 from features.quality import assess_quality
 from pipelines.candidate import asset_windows
-from pipelines.certificate import certify, normal_deviations
+from pipelines.certificate import certify
 from pipelines.config import AssetConfig, load_asset
 from pipelines.history import History, read_history
 from pipelines.injected import judge_injected

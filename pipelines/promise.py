@@ -42,9 +42,10 @@ class Promise:
         """Further days of normal running to learn from, until the threshold is not extrapolated."""
         if not self.threshold.extrapolated:
             return 0.0
-        per_event_s = SECONDS_PER_DAY * days_needed(self.rate) if self.far is None else self.hop_s
-        needed_s = per_event_s if self.far is None else per_event_s / self.far
-        return max(needed_s / SECONDS_PER_DAY - self.threshold.scored_days, 0.0)
+        needed = days_needed(self.rate)
+        if self.far is not None:
+            needed *= self.hop_s / SECONDS_PER_DAY
+        return max(needed - self.threshold.scored_days, 0.0)
 
     def days_to_check(self, normal: NormalRunning) -> float:
         """Further days of unseen normal running, until the promise allows one alarm in them.

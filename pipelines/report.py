@@ -19,6 +19,7 @@ from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.certificate import Certificate
 from faultwatch_edge.detector import Detector
 from features.labels import Interval
+from features.remarks import in_time
 from features.windows import Windows
 from pipelines.verdict import limit_text
 
@@ -378,7 +379,7 @@ def draw_limits(certificate: Certificate) -> Figure:
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(
-        f"Smallest fault found within {certificate.within_s / 3600:.3g} h at "
+        f"Smallest fault found within {in_time(certificate.within_s)} at "
         f"{certificate.needed} of {certificate.onsets} onsets,\nin standard deviations "
         "of normal running; grey: not found",
         loc="left",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.channels import Channel, channel_names
 from features.grid import WindowConfig
+from features.injection import normal_deviations
 from features.source import SourceConfig
 from models.config import AlarmConfig, ModelConfig, ReconstructorName
 from models.crossfit import NormalScores
@@ -124,8 +125,7 @@ class Trial:
             samples: normal running; the faults are put into the end of it.
             count: how many channels get a fault of each kind.
         """
-        values = samples.select(channel_names(self._asset.channel))
-        deviations = dict(zip(values.columns, values.to_numpy().std(axis=0).tolist(), strict=True))
+        deviations = normal_deviations(samples, channel_names(self._asset.channel))
         return judge_injected(self.bundle, samples, (), deviations=deviations, seed=0, count=count)
 
 

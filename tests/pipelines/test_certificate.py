@@ -15,12 +15,12 @@ from faultwatch_edge.bundle import Bundle, Certificate
 from faultwatch_edge.certificate import DetectionLimit
 from features.channels import Channel
 from features.grid import WindowConfig
-from features.injection import FAULT_KINDS, InjectedFault, inject
+from features.injection import FAULT_KINDS, InjectedFault, inject, normal_deviations
 from features.labels import Interval, outside
 from features.source import SourceConfig
 from models.config import AlarmConfig, ModelConfig
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate, seal_certificate
-from pipelines.certificate import ONSETS, SIZES, certify, normal_deviations
+from pipelines.certificate import ONSETS, SIZES, certify
 from pipelines.config import AssetConfig, AssetInfo
 from pipelines.onsets import UntouchedRunning
 from pipelines.replay import moment, raised_alarms, replay

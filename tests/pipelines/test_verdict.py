@@ -36,8 +36,8 @@ def make_card(
         for place, delay_s in enumerate(delays_s)
     )
     injected = (
-        InjectedFaults("bias", 4, injected_found, 900.0 if injected_found else None, 2),
-        InjectedFaults("stuck", 4, 0, None, 0),
+        InjectedFaults("bias", 4, injected_found, 900.0 if injected_found else None, 2, 3),
+        InjectedFaults("stuck", 4, 0, None, 0, 0),
     )
     normal = NormalRunning(10.0, alarms, rate_interval(alarms, 10.0), 0.002, (0.001, 0.004))
     return Scorecard(name, THRESHOLD, Evaluation(name, normal, faults), injected)

@@ -6,6 +6,8 @@ from faultwatch_edge.agent import Counts
 from faultwatch_edge.bundle import Bundle, Certificate, Manifest
 from faultwatch_edge.detector import SCORE_TOLERANCE
 
+HOUR_S = 3600.0
+
 
 def describe(bundle: Bundle) -> list[str]:
     """Lines that say what was checked, then what is in the bundle."""
@@ -67,7 +69,7 @@ def _certified(certificate: Certificate | None) -> str:
     biases = [limit for limit in certificate.limits if limit.kind == "bias"]
     sizes = [limit.deviations for limit in biases if limit.deviations is not None]
     seconds = certificate.within_s
-    within = f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds:.3g} s"  # noqa: PLR2004 - an hour
+    within = f"{seconds / HOUR_S:.3g} h" if seconds >= HOUR_S else f"{seconds:.3g} s"
     if not sizes:
         return (
             f"no bias up to {certificate.largest:g} sd found within {within} "

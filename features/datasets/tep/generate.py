@@ -80,9 +80,7 @@ def load_simulator() -> Any:  # noqa: ANN401  # vendor boundary: tep_studio has 
     try:
         return import_module("tep_studio")
     except ImportError as error:
-        msg = (
-            "The simulator tep-studio is not installed; run `pip install 'faultwatch[simulator]'`."
-        )
+        msg = "The simulator tep-studio is not installed; run `pip install -e '.[simulator]'`."
         raise SimulatorMissingError(msg) from error
 
 
