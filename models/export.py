@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -30,6 +31,13 @@ TOLERANCE = 1e-4
 """Largest difference of two scores, relative to the larger of 1 and the score."""
 MISSING_SHARE = 0.1
 GOLDEN_WINDOWS = 64
+
+
+class _Expected(NamedTuple):
+    """Consecutive windows, and what torch says of them."""
+
+    windows: NDArray[np.float32]
+    score: NDArray[np.float32]
 
 
 class ExportError(Exception):
@@ -147,13 +155,11 @@ def export_bundle(
         ExportError: torch and ONNX Runtime disagree, or there are too few windows to tell.
     """
     graph = export_onnx(detector, length=manifest.window.length)
-    scores = [
-        _torch_scores(detector, consecutive_windows(cells, manifest))
-        for cells in _compared(sequences, manifest)
-    ]
-    cleared = clear_threshold(manifest.threshold.score, np.concatenate([np.empty(0), *scores]))
+    expected = _expect(detector, manifest, sequences)
+    scores = np.concatenate([one.score for one in expected])
+    cleared = clear_threshold(manifest.threshold.score, scores)
     manifest = replace(manifest, threshold=replace(manifest.threshold, score=cleared))
-    prove_parity(detector, graph, manifest, sequences)
+    _prove(graph, manifest, expected)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / manifest.file_name
     golden = make_golden(graph, manifest, sequences)
@@ -201,32 +207,38 @@ def prove_parity(
     Raises:
         ExportError: too few windows, a score differs, or a decision does.
     """
-    count = sum(len(consecutive_windows(cells, manifest)) for cells in sequences)
+    expected = _expect(detector, manifest, sequences)
+    _prove(graph, manifest, expected)
+    return sum(len(one.score) for one in expected)
+
+
+def _expect(
+    detector: Detector, manifest: Manifest, sequences: Sequence[NDArray[np.float32]]
+) -> list[_Expected]:
+    """What torch says of the windows as they are, then as often with values missing as is enough.
+
+    Raises:
+        ExportError: too few windows.
+    """
+    used = [cells for cells in sequences if len(cells) >= manifest.window.length]
+    count = sum(len(consecutive_windows(cells, manifest)) for cells in used)
     if count < GOLDEN_WINDOWS:
         raise ExportError(
             f"{manifest.asset_id}: {count} windows cannot prove the export, expected at least "
             f"{GOLDEN_WINDOWS}; add normal running"
         )
-    runtime, compared = EdgeDetector(graph, manifest), 0
-    for cells in _compared(sequences, manifest):
-        windows = consecutive_windows(cells, manifest)
-        compared += len(windows)
-        expected = _torch_scores(detector, windows)
-        _compare(expected, _edge_scores(runtime, windows, BATCH), manifest, "in batches")
+    rounds = math.ceil(PARITY_WINDOWS / count)
+    holed = (_with_holes(cells, seed) for seed in range(rounds) for cells in used)
+    windows = (consecutive_windows(cells, manifest) for cells in (*used, *holed))
+    return [_Expected(some, _torch_scores(detector, some)) for some in windows]
+
+
+def _prove(graph: bytes, manifest: Manifest, expected: Sequence[_Expected]) -> None:
+    runtime = EdgeDetector(graph, manifest)
+    for windows, score in expected:
+        _compare(score, _edge_scores(runtime, windows, BATCH), manifest, "in batches")
         single = _edge_scores(runtime, windows[:PARITY_WINDOWS], 1)
-        _compare(expected[:PARITY_WINDOWS], single, manifest, "one by one")
-    return compared
-
-
-def _compared(
-    sequences: Sequence[NDArray[np.float32]], manifest: Manifest
-) -> Iterator[NDArray[np.float32]]:
-    """Sequences with windows as they are, then as often with values missing as makes enough."""
-    used = [cells for cells in sequences if len(cells) >= manifest.window.length]
-    count = sum(len(consecutive_windows(cells, manifest)) for cells in used)
-    yield from used
-    for seed in range(math.ceil(PARITY_WINDOWS / max(count, 1))):
-        yield from (_with_holes(cells, seed) for cells in used)
+        _compare(score[:PARITY_WINDOWS], single, manifest, "one by one")
 
 
 def consecutive_windows(cells: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:

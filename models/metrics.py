@@ -140,6 +140,16 @@ class Share:
     high: float
 
 
+def limit_of_none(looks: float) -> float:
+    """Upper end of the 90% interval of a share that none of so many independent looks showed.
+
+    Example:
+        >>> round(limit_of_none(50), 3)  # 1 - 0.05 ** (1 / 50)
+        0.058
+    """
+    return float(1.0 - 0.05 ** (1.0 / max(looks, 1.0)))
+
+
 def pooled_share(
     reached: NDArray[np.float64], rows: NDArray[np.float64], *, length: int, seed: int
 ) -> Share:
@@ -159,12 +169,12 @@ def pooled_share(
         >>> share.value, share.low, share.high
         (0.01, 0.0, 0.02)
         >>> never = pooled_share(np.zeros(2), np.array([100.0, 100.0]), length=4, seed=0)
-        >>> round(never.high, 3)  # 1 - 0.05 ** (1 / 50)
-        0.058
+        >>> never.high == limit_of_none(50)
+        True
     """
     value = float(reached.sum() / rows.sum())
     if not reached.any():
-        return Share(value, 0.0, float(1.0 - 0.05 ** (length / rows.sum())))
+        return Share(value, 0.0, limit_of_none(float(rows.sum()) / length))
     drawn = np.random.default_rng(seed).integers(len(rows), size=(DRAWS, len(rows)))
     low, high = np.quantile(reached[drawn].sum(axis=1) / rows[drawn].sum(axis=1), [0.05, 0.95])
     return Share(value, float(low), float(high))

@@ -10,6 +10,7 @@ from faultwatch_edge.alarm import count_raised
 from faultwatch_edge.manifest import ThresholdSpec
 from models.config import AlarmConfig
 from models.crossfit import NormalScores
+from models.metrics import limit_of_none
 
 FINE = 0.001
 """Step of the search, in ``-log10 p``."""
@@ -183,9 +184,8 @@ def flags_interval(flags: NDArray[np.bool_], *, looks: float) -> tuple[float, fl
     """
     if not len(flags):
         return 0.0, 1.0
-    looks = max(1.0, looks)
     if not flags.any():
-        return 0.0, 1.0 - 0.05 ** (1.0 / looks)
+        return 0.0, limit_of_none(looks)
     blocks = np.array_split(flags, min(BLOCKS, max(2, int(looks))))
     rates = np.array([block.mean() for block in blocks])
     draws = np.random.default_rng(0).choice(rates, size=(DRAWS, len(rates))).mean(axis=1)
