@@ -81,12 +81,19 @@ def fill_missing(
     """
     diagonal = torch.diagonal(precision, dim1=1, dim2=2)
     for _ in range(FILLING_STEPS):
-        slope = torch.matmul(means.unsqueeze(2), precision).squeeze(2)
+        slope = _weighted(means, precision)
         step = torch.where(seen, 0.0, slope / diagonal)
-        curvature = (torch.matmul(step.unsqueeze(2), precision).squeeze(2) * step).sum(dim=2)
+        curvature = (_weighted(step, precision) * step).sum(dim=2)
         length = (slope * step).sum(dim=2) / curvature.clamp(min=TINY)
         means = means - length.unsqueeze(2) * step
     return means
+
+
+def _weighted(
+    means: Float[Tensor, "batch scale channel"], precision: Float[Tensor, "scale channel channel"]
+) -> Float[Tensor, "batch scale channel"]:
+    """``P r`` at each scale, as one product a scale: no precision is copied for each window."""
+    return torch.matmul(means.transpose(0, 1), precision).transpose(0, 1)
 
 
 class EnergyHead(nn.Module):
@@ -110,7 +117,7 @@ class EnergyHead(nn.Module):
         ``(P r)_i^2 / P_ii``: by how much the statistic falls when the channel is put right.
         """
         del latent  # distances in latent space detect little: the residual decides
-        weighted = torch.matmul(means.unsqueeze(2), self.precision).squeeze(2)
+        weighted = _weighted(means, self.precision)
         statistics = (weighted * means).sum(dim=2)
         return statistics, (weighted.square() / self.self_precision).amax(dim=1)
 

@@ -106,7 +106,11 @@ class HeldOut:
         if isinstance(model.reconstructor, RowPca):
             memory = ResidualMemory((), residual_limit(means[places, 0]))
             return memory, fit_pca_head(model.reconstructor, means[places]), means
-        filled = fit_energy_head(means[places]).fill(means, self.seen)
+        filled = means.clone()
+        holed = ~self.seen.flatten(1).all(dim=1)
+        if holed.any():
+            whole = fit_energy_head(means[places])
+            filled[holed] = whole.fill(means[holed], self.seen[holed])
         rates = supported_rates(RATES, int(self.fitted.sum()))
         memory = ResidualMemory(rates, residual_limit(means[places, 0]))
         lasting = self._remembered(memory, filled[:, 0])

@@ -326,7 +326,7 @@ def test_seeds_keep_the_longest_cycle_of_the_random_numbers() -> None:
 
 def test_missing_simulator_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tep_studio", None)
-    with pytest.raises(generate.SimulatorMissingError, match=r"faultwatch\[simulator\]"):
+    with pytest.raises(generate.SimulatorMissingError, match=r"\.\[simulator\]"):
         generate.load_simulator()
 
 
