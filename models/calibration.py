@@ -5,6 +5,8 @@ knots ``-log10 p`` is linear in the statistic; beyond the last knot it goes on w
 exponential tail, so that the score neither saturates nor steps.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -14,6 +16,10 @@ from typing_extensions import override
 
 LEVEL_STEP = 0.1
 """Distance of the knots in ``-log10 p``."""
+DISTANCES = (0.25, 0.35, 0.425, 0.5, 0.75, 1.0)
+"""Where windows are parted by how far from training the machine ran; 1 = a new operating point."""
+PARTED = 400
+"""Windows between two of these, at least: neighbours say much the same, a few episodes nothing."""
 SUPPORT = 20
 """Values beyond the last knot, at least: fewer say nothing about a quantile."""
 TAIL = 200
@@ -97,6 +103,76 @@ def fit_p_value_map(statistics: NDArray[np.float64]) -> PValueMap:
     )
     least = [NEUTRAL if _says_nothing(np.sort(column)) else 0.0 for column in statistics.T]
     return PValueMap(knots, widths, slopes, torch.tensor(least))
+
+
+class DistanceMap(nn.Module):
+    """Map of one statistic to ``-log10 p`` among windows that lie as far from training.
+
+    A model extrapolates outside what it was trained on, and is surprised there by normal running.
+    Between the distances that maps were fitted at, their values are interpolated; beyond the
+    farthest its own map holds. Further away never is more anomalous.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, maps: Sequence[PValueMap], anchors: Float[Tensor, " map"]) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(maps)
+        self.register_buffer("anchors", anchors)
+
+    @override
+    def forward(
+        self, statistic: Float[Tensor, " batch"], distance: Float[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """``-log10 p``, at least 0; never falls with the statistic."""
+        levels: list[Tensor] = [
+            to_score(statistic.unsqueeze(1)).squeeze(1) for to_score in self.maps
+        ]
+        score = level = levels[0]
+        for place, further in enumerate(levels[1:]):
+            nearer, level = level, torch.minimum(level, further)
+            begin, end = self.anchors[place], self.anchors[place + 1]
+            score = score + ((distance - begin) / (end - begin)).clamp(0.0, 1.0) * (level - nearer)
+        return score
+
+
+def fit_distance_map(statistic: NDArray[np.float64], distance: NDArray[np.float64]) -> DistanceMap:
+    """Fit the maps on an out-of-fold statistic of normal running.
+
+    Args:
+        statistic: (window,), at least 100 windows, finite.
+        distance: of each window from the running that its model was trained on, (window,).
+
+    Raises:
+        CalibrationError: too few windows, or values that are not finite.
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> distance = generator.uniform(0.0, 1.0, size=20_000)
+        >>> surprise = generator.exponential(size=20_000) * (1.0 + distance)
+        >>> to_score = fit_distance_map(surprise, distance)
+        >>> score = to_score(torch.tensor([4.6, 4.6]), torch.tensor([0.0, 1.0]))
+        >>> [round(value, 1) for value in score.tolist()]  # seldom near, less so further away
+        [1.8, 1.1]
+    """
+    parts = _parted(distance)
+    maps = [fit_p_value_map(statistic[part, None]) for part in parts]
+    anchors = torch.tensor([float(np.median(distance[part])) for part in parts])
+    return DistanceMap(maps, anchors)
+
+
+def _parted(distance: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Windows between two of `DISTANCES`, nearest first; too few go with those further away."""
+    between = np.searchsorted(DISTANCES, distance)
+    parts: list[NDArray[np.intp]] = []
+    waiting = np.empty(0, np.intp)
+    for number in range(len(DISTANCES) + 1):
+        waiting = np.concatenate([waiting, np.flatnonzero(between == number)])
+        if len(waiting) >= PARTED:
+            parts.append(waiting)
+            waiting = np.empty(0, np.intp)
+    last = [*parts[-1:], waiting]
+    return [*parts[:-1], np.concatenate(last)]
 
 
 def _pieces(

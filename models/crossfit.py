@@ -20,8 +20,10 @@ from features.windows import Windows, covered_rows
 from models.calibration import (
     NEUTRAL,
     CalibrationError,
+    DistanceMap,
     PValueMap,
     check_unseen,
+    fit_distance_map,
     fit_p_value_map,
 )
 from models.config import ModelConfig, ReconstructorName, RegimeConfig
@@ -33,6 +35,7 @@ from models.held_out import FoldModel, HeldOut, carried
 from models.memory import supported_rates
 from models.new_states import find_new_states
 from models.normalizer import fit_normalizer
+from models.operating_point import fit_operating_point
 from models.sensors import fit_sensor_status
 from models.smoothing import LIMIT, LONG_RATE, RATE, SurpriseAverages
 from models.training import TrainingLogger, TrainingWindows
@@ -126,6 +129,7 @@ def fit_detector(
         head=head,
         calibration=calibration,
         gate=gate,
+        operating_point=model.operating_point,
         sensors=fit_sensor_status(recipe.channels, windows, index),
     )
     used = fold >= 0
@@ -224,19 +228,20 @@ def _fit_model(
     normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]))
     source = TrainingWindows(windows, index, normalizer)
     spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), LINEAR_WINDOWS)).astype(int))
-    values, _ = source.batch(spread)
+    values, present = source.batch(spread)
+    point = fit_operating_point(values, present)
     if config.reconstructor == "vae":
         corrected = fit_corrected_pca(source, values, config, seed=seed, logger=logger)
-        return FoldModel(normalizer, corrected)
+        return FoldModel(normalizer, corrected, point)
     if config.reconstructor == "window_pca":
-        return FoldModel(normalizer, fit_window_pca(values, seed=seed))
-    return FoldModel(normalizer, fit_row_pca(values[:, :, -1]))
+        return FoldModel(normalizer, fit_window_pca(values, seed=seed), point)
+    return FoldModel(normalizer, fit_row_pca(values[:, :, -1]), point)
 
 
 def _share_corrections(models: list[FoldModel], windows: Windows, fold: NDArray[np.int64]) -> float:
     """Find how much of the corrections to take on windows that they were not made from, and do."""
     unseen = []
-    for held_out, (normalizer, model) in enumerate(models):
+    for held_out, (normalizer, model, _) in enumerate(models):
         if isinstance(model, CorrectedPca):
             index = np.flatnonzero(fold == held_out)
             some = index[:: max(1, len(index) // GAIN_WINDOWS)]
@@ -278,13 +283,14 @@ def _calibrate(
     averages = carried(smoothing, excess, held_out.scored, held_out.segment).double().numpy()
     smoothed = fit_p_value_map(averages[fitted])
     evidence = np.concatenate([surprise, _mapped(smoothed, averages)], axis=1)
-    strongest = evidence.max(axis=1, keepdims=True)
-    combined = fit_p_value_map(strongest[fitted])
-    score = _mapped(combined, strongest)[:, 0].astype(np.float32)
+    strongest, distance = evidence.max(axis=1), held_out.distance()
+    combined = fit_distance_map(strongest[fitted], distance[fitted])
+    score = _mapped(combined, strongest, distance).astype(np.float32)
     return Calibration(instant, smoothing, smoothed, combined), score
 
 
-def _mapped(to_score: PValueMap, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    parts = torch.split(torch.from_numpy(statistics).float(), MAPPED)
-    scores: NDArray[np.float64] = torch.cat([to_score(part) for part in parts]).double().numpy()
+def _mapped(to_score: PValueMap | DistanceMap, *values: NDArray[np.float64]) -> NDArray[np.float64]:
+    parts = (torch.split(torch.from_numpy(value).float(), MAPPED) for value in values)
+    mapped = [to_score(*part) for part in zip(*parts, strict=True)]
+    scores: NDArray[np.float64] = torch.cat(mapped).double().numpy()
     return scores

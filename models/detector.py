@@ -8,11 +8,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from models.calibration import NEUTRAL, PValueMap
+from models.calibration import NEUTRAL, DistanceMap, PValueMap
 from models.gate import RegimeGate
 from models.head import EnergyHead, PcaHead, residual_means, seen_means
 from models.memory import ResidualMemory
 from models.normalizer import Normalizer
+from models.operating_point import OperatingPoint
 from models.sensors import SensorStatus
 from models.smoothing import LIMIT, SurpriseAverages
 
@@ -34,7 +35,7 @@ class Calibration(NamedTuple):
     instant: PValueMap
     smoothing: SurpriseAverages
     smoothed: PValueMap
-    combined: PValueMap
+    combined: DistanceMap
 
 
 class Detection(NamedTuple):
@@ -46,6 +47,7 @@ class Detection(NamedTuple):
     gate: Float[Tensor, " batch"]
     reconstruction: Float[Tensor, "batch channel time"]
     latent: Float[Tensor, "batch latent"]
+    operating_point: Float[Tensor, "batch channel"]
     next_state: Float[Tensor, " state"]
 
 
@@ -65,6 +67,7 @@ class Detector(nn.Module):
         head: EnergyHead | PcaHead,
         calibration: Calibration,
         gate: RegimeGate,
+        operating_point: OperatingPoint,
         sensors: SensorStatus,
     ) -> None:
         super().__init__()
@@ -74,6 +77,7 @@ class Detector(nn.Module):
         self.head = head
         self.instant, self.smoothing, self.smoothed, self.combined = calibration
         self.gate = gate
+        self.operating_point = operating_point
         self.sensors = sensors
         self.state_size = 1 + memory.state_size + self.smoothing.state_size
 
@@ -101,7 +105,8 @@ class Detector(nn.Module):
         surprise = self.instant(statistics)
         averages, average = self.smoothing(surprise.clamp(max=LIMIT) - NEUTRAL, averaged, gate)
         evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
-        score = self.combined(evidence.amax(dim=1, keepdim=True)).squeeze(1)
+        operating_point = self.operating_point(values, present)
+        score = self.combined(evidence.amax(dim=1), operating_point.sum(dim=1))
         return Detection(
             score=score,
             contribution=contribution * present.any(dim=2).to(contribution.dtype),
@@ -109,6 +114,7 @@ class Detector(nn.Module):
             gate=gate,
             reconstruction=self.normalizer.restore(reconstruction),
             latent=latent,
+            operating_point=operating_point,
             next_state=torch.cat([running, memory, average]),
         )
 
@@ -126,7 +132,6 @@ def score_run(detector: Detector, batches: Iterable[Float[Tensor, "_ channel tim
         for batch in batches:
             parts.append(detector(batch, state))
             state = parts[-1].next_state
-    score, contribution, status, gate, reconstruction, latent = (
-        torch.cat(part) for part in zip(*(part[:-1] for part in parts), strict=True)
-    )
-    return Detection(score, contribution, status, gate, reconstruction, latent, state)
+    names = Detection._fields[:-1]
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Detection(**joined, next_state=state)

@@ -20,6 +20,7 @@ from models.head import (
 )
 from models.memory import RATES, ResidualMemory, residual_limit, supported_rates
 from models.normalizer import Normalizer
+from models.operating_point import OperatingPoint
 from models.smoothing import SurpriseAverages
 from models.window_pca import RowPca
 
@@ -31,6 +32,7 @@ class FoldModel(NamedTuple):
 
     normalizer: Normalizer
     reconstructor: nn.Module
+    operating_point: OperatingPoint
 
 
 class _Said(NamedTuple):
@@ -39,6 +41,8 @@ class _Said(NamedTuple):
     means: Float[Tensor, "batch scale channel"]
     seen: Bool[Tensor, "batch scale channel"]
     latent: Float[Tensor, "batch latent"]
+    distance: Float[Tensor, " batch"]
+    """From where the machine ran in training; 1 = a new operating point."""
 
 
 class FittedHead(NamedTuple):
@@ -92,6 +96,13 @@ class HeldOut:
         for places, column in zip(self.places, columns, strict=True):
             statistics[places] = column
         return statistics
+
+    def distance(self) -> NDArray[np.float64]:
+        """From where the other folds ran, of each window; 1 = a new operating point."""
+        distance = np.zeros(len(self.fold))
+        for places, part in zip(self.places, self.parts, strict=True):
+            distance[places] = part.distance.double().numpy()
+        return distance
 
     def head(self, model: FoldModel) -> FittedHead:
         """Memories and head for a model trained on everything, from residuals that it never saw."""
@@ -170,5 +181,6 @@ def _apply(model: FoldModel, windows: Windows, places: NDArray[np.int64]) -> _Sa
             values, present = model.normalizer(window)
             reconstruction, latent = model.reconstructor(values, present)
             means = residual_means(values - reconstruction, present)
-            parts.append(_Said(means, seen_means(present), latent))
+            distance = model.operating_point(values, present).sum(dim=1)
+            parts.append(_Said(means, seen_means(present), latent, distance))
     return _Said(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -25,6 +25,7 @@ from models.config import ReconstructorName
 from models.crossfit import windows_needed
 from pipelines.candidate import Candidate, asset_windows, seal_certificate
 from pipelines.certificate import certify
+from pipelines.operating_points import tell_points
 from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import OUTPUTS, write_outcome
 from pipelines.progress import Told
@@ -144,6 +145,13 @@ def _sensors_in_brief(sensors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"Sensors at fault: {', '.join(told[:MOST_TOLD])}{more}"
 
 
+def _points_in_brief(summary: Mapping[str, Any]) -> Iterator[str]:
+    points = summary["operating_points"]
+    if points:
+        channels = [one["channels"] for one in points]
+        yield tell_points(channels, points[0]["began"], summary["learned_from"])
+
+
 def told_in_brief(summary: Mapping[str, Any], out: Path) -> str:
     """What a person wants to know at once, and where the rest is."""
     own, rows = summary["detectors"][summary["reconstructor"]], summary["rows"]
@@ -159,6 +167,7 @@ def told_in_brief(summary: Mapping[str, Any], out: Path) -> str:
         f"{rows['scored']} of {rows['test']} rows scored, {rate:.0f} windows a second",
         summary["promise"]["realised"],
         *_sensors_in_brief(summary["sensors"]),
+        *_points_in_brief(summary),
         *(f"CHECK: {warning}" for warning in summary["warnings"]),
         f"The page:    {out / 'report.html'}",
         f"Every row:   {out / 'scores.parquet'}",

@@ -9,11 +9,13 @@ from statistics import median
 import polars as pl
 
 from faultwatch_edge.bundle import Bundle, Certificate
+from faultwatch_edge.times import to_iso
 from features.findings import QualityReport
 from features.grid import WindowConfig
 from features.labels import Interval, not_normal
 from models.crossfit import NormalScores
 from pipelines.config import AssetConfig
+from pipelines.operating_points import PointRecord
 from pipelines.promise import Promise
 from pipelines.replay import NormalRunning, microseconds_of
 from pipelines.scoring import AlarmRecord
@@ -115,10 +117,30 @@ class Outcome:
     @property
     def sensors(self) -> list[SensorRecord]:
         """Sensors at fault, as it tells them, without those of rows that only taught."""
-        start = self._start
         records = self.watched[self.chosen].scorer.sensors.records
-        since_us = None if start is None else microseconds_of(start)
-        return [one for one in records if since_us is not None and one.began_us >= since_us]
+        return [one for one in records if one.began_us >= self._start_us]
+
+    @property
+    def operating_points(self) -> list[PointRecord]:
+        """New operating points, as it tells them, without those of rows that only taught."""
+        records = self.watched[self.chosen].scorer.operating_points.records
+        return [one for one in records if one.onset_us >= self._start_us]
+
+    def instant(self, at_us: int) -> str | int:
+        """An instant; without times the row that ended then."""
+        if self.has_times:
+            return to_iso(at_us)
+        return at_us // self.asset.window.sample_period_us - 1
+
+    def column_names(self, channels: Sequence[str]) -> list[str]:
+        """What the files call them."""
+        return [self.columns[channel] for channel in channels]
+
+    @property
+    def _start_us(self) -> float:
+        """The same in microseconds since the epoch; infinite where there is none."""
+        start = self._start
+        return inf if start is None else microseconds_of(start)
 
     @property
     def _start(self) -> datetime | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 
-from faultwatch_edge.times import to_iso
 from pipelines.outcome import Outcome
 from pipelines.outcome_page import make_page
 from pipelines.page import write_page
@@ -86,6 +85,7 @@ def summarise(outcome: Outcome) -> dict[str, object]:
         "runtime_windows_per_second": outcome.runtime_windows_per_second,
         "detectors": {name: _detector(outcome, name) for name in outcome.bundles},
         "sensors": _sensors(outcome),
+        "operating_points": _operating_points(outcome),
         "certificate": outcome.certificate and json.loads(outcome.certificate.to_json()),
         "warnings": list(outcome.warnings),
     }
@@ -108,18 +108,23 @@ def _sensors(outcome: Outcome) -> list[Mapping[str, object]]:
         {
             "channel": outcome.columns[record.channel],
             "what": record.what,
-            "began": _iso(outcome, record.began_us),
-            "ended": None if record.ended_us is None else _iso(outcome, record.ended_us),
+            "began": outcome.instant(record.began_us),
+            "ended": None if record.ended_us is None else outcome.instant(record.ended_us),
         }
         for record in outcome.sensors
     ]
 
 
-def _iso(outcome: Outcome, at_us: int) -> str | int:
-    """An instant; without times the row that ended then."""
-    if outcome.has_times:
-        return to_iso(at_us)
-    return at_us // outcome.asset.window.sample_period_us - 1
+def _operating_points(outcome: Outcome) -> list[Mapping[str, object]]:
+    """New operating points: columns of the file, from when to when."""
+    return [
+        {
+            "channels": outcome.column_names(record.channels),
+            "began": outcome.instant(record.onset_us),
+            "ended": None if record.ended_us is None else outcome.instant(record.ended_us),
+        }
+        for record in outcome.operating_points
+    ]
 
 
 def _detector(outcome: Outcome, name: str) -> Mapping[str, object]:

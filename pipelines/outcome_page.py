@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from features.channels import Channel
 from features.remarks import in_time
+from pipelines.operating_points import tell_points
 from pipelines.outcome import Outcome, interval_at
 from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace, is_better
 from pipelines.page_certificate import LimitTable, make_limit_table
@@ -40,7 +41,7 @@ def make_page(outcome: Outcome) -> Page:
         verdict=" ".join(_verdict(outcome, dict(zip(scores, lines, strict=True)))),
         facts=tuple(_facts(outcome)),
         promise=_promise(outcome),
-        warnings=(*outcome.warnings, *_too_many(len(alarms))),
+        warnings=(*outcome.warnings, *_new_points(outcome), *_too_many(len(alarms))),
         channels=tuple(_channel(outcome, channel) for channel in outcome.asset.channel),
         quality=tuple(
             (name, report.remarks) for name, report in zip(files, outcome.quality, strict=True)
@@ -222,6 +223,13 @@ def _sensors(outcome: Outcome) -> Iterator[SensorLine]:
             began=_place(outcome, records[0].began_us),
             ended=None if ended_us is None else _place(outcome, ended_us),
         )
+
+
+def _new_points(outcome: Outcome) -> Iterator[str]:
+    points = outcome.operating_points
+    if points:
+        channels = [outcome.column_names(point.channels) for point in points]
+        yield tell_points(channels, outcome.instant(points[0].onset_us), outcome.learned_from)
 
 
 def _traces(outcome: Outcome, record: AlarmRecord) -> Iterator[Trace]:

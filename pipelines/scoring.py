@@ -15,6 +15,7 @@ from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.detector import Detector
 from faultwatch_edge.times import microseconds
 from features.windows import Windows
+from pipelines.operating_points import OperatingPoints
 from pipelines.sensor_events import SensorEvents
 
 BATCH = 1_024
@@ -89,6 +90,7 @@ class BundleScorer:
         manifest = bundle.manifest
         self.alarms: list[AlarmRecord] = []
         self.sensors = SensorEvents(bundle)
+        self.operating_points = OperatingPoints(manifest)
         self.windows = 0
         """Windows that were scored."""
         self._detector = Detector.from_bundle(bundle)
@@ -120,7 +122,9 @@ class BundleScorer:
         if sequence != self._sequence:
             self._sequence = sequence
             self._detector.reset()
-            self._advance(None, int(at.astype(np.int64)))
+            at_us = int(at.astype(np.int64))
+            self.operating_points.cut(at_us)
+            self._advance(None, at_us)
 
     def _batch(self, windows: Windows, index: NDArray[np.int64]) -> ScoredWindows:
         window = windows.take(index)
@@ -129,15 +133,18 @@ class BundleScorer:
         found.end_us[:] = windows.end_times[index].astype(np.int64)
         found.observed[:] = window[:, :, -1]
         decisions: list[bool | None] = [None] * len(window)
+        shares = np.zeros(found.contribution.shape, np.float32)
         if usable.any():
             scores = self._detector.score(window[usable])
             found.score[usable] = np.where(scores.scored, scores.score, np.nan)
             found.contribution[usable] = scores.contribution
+            shares[usable] = scores.operating_point
             found.expected[usable] = scores.reconstruction[:, :, -1]
             self.sensors.add(scores.sensor_status, window[usable], found.end_us[usable])
             decided = decide(scores.score, self._threshold, scored=scores.scored)
             for place, decision in zip(np.flatnonzero(usable).tolist(), decided, strict=True):
                 decisions[place] = decision
+        self.operating_points.add(shares, decisions, found.end_us)
         self._live(found, decisions)
         return found
 

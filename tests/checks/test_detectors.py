@@ -3,7 +3,7 @@
 import copy
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from faultwatch_edge.detector import Detector as EdgeDetector
+from faultwatch_edge.detector import Scores
 from features.windows import Windows
 from models import crossfit
 from models.calibration import CalibrationError
@@ -69,7 +70,7 @@ def test_the_exported_graph_says_what_torch_says(
     fresh[350, 3, -1] = NAN
     fresh[320:, 0, 7] += 50.0
     expected, found = score(fitted.detector, fresh), runtime.score(fresh)
-    for name in ("score", "contribution", "sensor_status", "gate", "reconstruction", "latent"):
+    for name in (field.name for field in fields(Scores)):
         by_torch = getattr(expected, name).numpy()
         np.testing.assert_allclose(
             getattr(found, name), by_torch, rtol=1e-3, atol=1e-3, err_msg=name
@@ -211,6 +212,18 @@ def test_the_score_goes_on_without_a_stuck_sensor(
     assert not found.sensor_status[:, [0, 1, 2, 4, 5]].any()
     assert not found.contribution[150:, 3].any()
     torch.testing.assert_close(found.score[-100:], wanted.score[-100:], rtol=1e-3, atol=1e-3)
+
+
+def test_a_new_operating_point_is_seen(fitted: FittedDetector, plant: Plant, cut: Cut) -> None:
+    usual, moved = plant(1_000, 400), plant(1_000, 400)
+    mean = usual.mean(axis=0)
+    moved[200:] = mean + np.float32(6.0) * (moved[200:] - mean)  # all go six times as far
+    usual_distance, moved_distance = (
+        score(fitted.detector, cut([one]).take(slice(None))).operating_point.sum(dim=1)
+        for one in (usual, moved)
+    )
+    assert usual_distance.max() < 1.0
+    assert (moved_distance[220:] > 1.0).float().mean().item() > 0.5
 
 
 def test_what_a_detector_is_calibrated_on_is_all_believed(

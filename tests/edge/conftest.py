@@ -109,7 +109,24 @@ tiny (float[batch, 3, 4] window, float[2] state) => (
 @pytest.fixture(scope="session")
 def graph() -> bytes:
     """The graph's bytes."""
-    model = onnx.parser.parse_model(GRAPH)
+    return _compiled(GRAPH)
+
+
+@pytest.fixture(scope="session")
+def knowing_graph() -> bytes:
+    """The same graph, which says besides how far away the machine runs: half of each distance."""
+    shares = "operating_point = Mul(contribution, half)\n    reconstruction_shape ="
+    return _compiled(
+        GRAPH.replace(
+            "float[2] next_state)", "float[batch, 3] operating_point, float[2] next_state)"
+        )
+        .replace("float zero = {0}", "float zero = {0}, float half = {0.5}")
+        .replace("reconstruction_shape =", shares)
+    )
+
+
+def _compiled(text: str) -> bytes:
+    model = onnx.parser.parse_model(text)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 

@@ -245,3 +245,58 @@ def test_replay_in_batches_says_the_same_as_one_by_one(
     assert said[0] == said[1]
     assert reports[0] == reports[1]
     assert counts[0] == counts[1]
+
+
+# --- operating points ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def knowing(bundle: Bundle, knowing_graph: bytes) -> Bundle:
+    """Two units from a channel's centre the operating point is new; three are an anomaly."""
+    return replace(bundle, onnx=knowing_graph)
+
+
+def test_a_new_operating_point_is_told_as_that_and_not_as_an_alarm(knowing: Bundle) -> None:
+    messages = replay(Agent(knowing), rows((20, NORMAL), (20, [12.4, 1.0]), (20, NORMAL)))
+    assert brief(messages) == [
+        ("event", "model_health", "active", at(28)),
+        ("event", "model_health", "normal", at(46)),
+    ]
+    began, ended = messages
+    assert began["message"] == (
+        "Feed pump 07, Plant A: New operating point (flow), since 1970-01-01T00:00:24Z"
+    )
+    assert began["status"] == "out_of_specification"
+    assert began["contributors"] == [
+        {"channel": "flow", "unit": "m3/h", "observed": 12.4, "expected": 10.0, "share": 1.0}
+    ]
+    assert ended["message"] == (
+        "Feed pump 07, Plant A: Known operating point again, began 1970-01-01T00:00:24Z"
+    )
+    assert (ended["status"], ended["alarm_id"]) == ("good", began["alarm_id"])
+
+
+def test_an_anomaly_at_a_new_operating_point_is_an_alarm_that_says_so(knowing: Bundle) -> None:
+    messages = replay(Agent(knowing), rows((20, NORMAL), (20, [18.0, 1.0])))
+    assert brief(messages) == [
+        ("event", "asset_anomaly", "active", at(22)),
+        ("alarm", "asset_anomaly", "unacknowledged", at(26)),
+    ]
+    assert ": Differs at new operating point (flow), since " in str(messages[-1]["message"])
+
+
+def test_a_new_operating_point_that_does_not_last_is_not_told(knowing: Bundle) -> None:
+    assert replay(Agent(knowing), rows((20, NORMAL), (4, [12.4, 1.0]), (20, NORMAL))) == []
+
+
+def test_a_gap_forgets_the_beginning_of_a_new_operating_point(knowing: Bundle) -> None:
+    samples = rows((20, NORMAL), (20, [12.4, 1.0]))
+    before, after = samples[:26], [(at_us + 60 * SECOND, v) for at_us, v in samples[26:30]]
+    assert replay(Agent(knowing), [*before, *after]) == []
+
+
+def test_windows_scored_together_tell_the_same_operating_points(knowing: Bundle) -> None:
+    samples = rows((20, NORMAL), (20, [12.4, 1.0]), (9, [18.0, 1.0]), (20, NORMAL))
+    together = replay(Agent(knowing, batch=50), samples)
+    assert together == replay(Agent(knowing), samples)
+    assert ("event", "model_health", "active", at(28)) in brief(together)

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import onnx
@@ -9,7 +9,7 @@ from faultwatch_edge.detector import LARGEST_BATCH, Detector, Scores
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.window import sequence_windows
 
-FIELDS = ("score", "contribution", "sensor_status", "gate", "reconstruction", "latent")
+FIELDS = tuple(field.name for field in fields(Scores))
 
 
 @pytest.fixture
@@ -117,6 +117,21 @@ def test_graph_with_other_names_is_refused(
         slot.name = new if slot.name == old else slot.name
     with pytest.raises(BundleError, match=reason):
         Detector(model.SerializeToString(), manifest)
+
+
+def test_a_graph_that_knows_no_operating_points_finds_none_new(
+    graph: bytes, manifest: Manifest, windows: np.ndarray
+) -> None:
+    scores = Detector(graph, manifest).score(windows)
+    assert scores.operating_point.shape == scores.contribution.shape
+    assert not scores.operating_point.any()
+
+
+def test_a_graph_that_knows_operating_points_gives_their_shares(
+    knowing_graph: bytes, manifest: Manifest, windows: np.ndarray
+) -> None:
+    scores = Detector(knowing_graph, manifest).score(windows)
+    np.testing.assert_array_equal(scores.operating_point, scores.contribution / 2)
 
 
 def changed_slot(graph: bytes, name: str, kind: int, shape: list[int | str] | None) -> bytes:

@@ -8,8 +8,10 @@ from hypothesis.extra import numpy as hnp
 from models.calibration import (
     NEUTRAL,
     CalibrationError,
+    DistanceMap,
     PValueMap,
     check_unseen,
+    fit_distance_map,
     fit_p_value_map,
 )
 
@@ -116,3 +118,69 @@ def test_rows_trained_on_are_refused() -> None:
     check_unseen(trained=np.array([0, 1, 2]), calibrated=np.array([3, 4]))
     with pytest.raises(CalibrationError, match=r"2 calibration row\(s\) were also trained on"):
         check_unseen(trained=np.array([0, 1, 2, 3]), calibrated=np.array([2, 3, 4]))
+
+
+# --- by distance from training -------------------------------------------------------------------
+
+
+def make_distance_map(*, windows: int = 20_000, seed: int = 0) -> DistanceMap:
+    """Of normal running that surprises the more, the further away it is."""
+    generator = np.random.default_rng(seed)
+    distance = generator.exponential(0.3, size=windows)
+    return fit_distance_map(generator.exponential(size=windows) * (1.0 + 3.0 * distance), distance)
+
+
+def at(to_score: DistanceMap, statistic: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    both = (torch.from_numpy(np.asarray(one, dtype=np.float32)) for one in (statistic, distance))
+    scores: np.ndarray = to_score(*both).numpy()
+    return scores
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 3),
+    statistic=st.floats(0.0, 1e5, width=32),
+    distances=st.lists(st.floats(0.0, 1e3, width=32), min_size=2, max_size=20),
+)
+def test_further_from_training_never_scores_more(
+    seed: int, statistic: float, distances: list[float]
+) -> None:
+    to_score = make_distance_map(windows=3_000, seed=seed)
+    scores = at(to_score, np.full(len(distances), statistic), np.sort(distances))
+    assert (scores >= 0.0).all()
+    assert (np.diff(scores) <= 1e-5 * np.maximum(1.0, scores[:-1])).all()
+
+
+def test_no_step_at_any_distance() -> None:
+    to_score = make_distance_map()
+    distance = np.linspace(0.0, 2.0, 20_001)
+    scores = at(to_score, np.full(len(distance), 12.0), distance)
+    assert np.abs(np.diff(scores)).max() < 0.005
+    assert scores[0] > scores[-1] + 1.0
+
+
+def test_more_anomalous_scores_more_at_any_distance() -> None:
+    to_score = make_distance_map()
+    for distance in (0.0, 0.3, 0.7, 5.0):
+        statistic = np.linspace(0.0, 100.0, 500)
+        assert (np.diff(at(to_score, statistic, np.full(500, distance))) >= 0.0).all()
+
+
+def test_fresh_normal_running_is_as_seldom_anomalous_near_as_far() -> None:
+    generator = np.random.default_rng(9)
+    distance = generator.exponential(0.3, size=20_000)
+    statistic = generator.exponential(size=20_000) * (1.0 + 3.0 * distance)
+    scores = at(make_distance_map(), statistic, distance)
+    for near, far in ((0.0, 0.3), (0.3, 0.6), (0.6, 1.0)):
+        within = (distance >= near) & (distance < far)
+        assert 0.006 < (scores[within] >= 2.0).mean() < 0.015
+
+
+def test_too_few_windows_to_part_are_calibrated_together() -> None:
+    generator = np.random.default_rng(0)
+    statistic, distance = generator.exponential(size=399), generator.exponential(size=399)
+    values = np.linspace(0.0, 10.0, 50)
+    np.testing.assert_array_equal(
+        at(fit_distance_map(statistic, distance), values, generator.exponential(size=50)),
+        apply(fit_p_value_map(statistic[:, None]), values),
+    )

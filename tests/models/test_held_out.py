@@ -10,6 +10,7 @@ from features.windows import Windows
 from models.head import SCALES
 from models.held_out import FoldModel, HeldOut
 from models.normalizer import Normalizer
+from models.operating_point import OperatingPoint
 
 LENGTH = 8
 
@@ -29,7 +30,8 @@ def held_out(cells: NDArray[np.float32]) -> HeldOut:
     times = np.datetime64("2026-01-01", "us") + np.arange(rows) * np.timedelta64(60, "s")
     windows = Windows(cells, times, np.zeros(rows, np.int64), np.arange(LENGTH - 1, rows), LENGTH)
     channels = cells.shape[1]
-    model = FoldModel(Normalizer(torch.zeros(channels), torch.ones(channels)), Expectless())
+    normalizer = Normalizer(torch.zeros(channels), torch.ones(channels))
+    model = FoldModel(normalizer, Expectless(), OperatingPoint(torch.eye(channels)))
     fold = (np.arange(len(windows)) * 2 // len(windows)).astype(np.int64)
     return HeldOut(windows, [model, model], fold, np.ones(len(windows), np.bool_))
 

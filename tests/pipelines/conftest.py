@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,19 @@ def bundle() -> Bundle:
     graph = onnx.parser.parse_model(GRAPH)
     onnx.checker.check_model(graph, full_check=True)
     return Bundle(manifest, graph.SerializeToString(), golden, sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def knowing_bundle(bundle: Bundle) -> Bundle:
+    """The same; two channels together at a distance of 2 are a new operating point."""
+    text = GRAPH.replace(
+        "float[1] next_state)", "float[batch, 2] operating_point, float[1] next_state)"
+    )
+    text = text.replace("float zero = {0}", "float zero = {0}, float half = {0.5}")
+    text = text.replace("shape = Shape", "operating_point = Mul(contribution, half) shape = Shape")
+    graph = onnx.parser.parse_model(text)
+    onnx.checker.check_model(graph, full_check=True)
+    return replace(bundle, onnx=graph.SerializeToString())
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from faultwatch_edge.detector import GATE_OPEN, Detector
 from faultwatch_edge.events import EventLog
 from faultwatch_edge.grid import Cell, Grid, Row
 from faultwatch_edge.message import Evidence, Message, MessageWriter
+from faultwatch_edge.operating_point import OperatingPoint, is_new_point
 from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds
 from faultwatch_edge.window import Window, WindowBuffer
 
@@ -60,6 +61,7 @@ class _Verdict:
 
     anomalous: bool | None
     is_open: bool
+    is_new_point: bool
     sensor_status: Sequence[int]
     window: Window
     evidence: Evidence
@@ -103,6 +105,7 @@ class Agent:
         self._off_delay_us = microseconds(manifest.alarm.off_delay_s)
         self._waiting: list[_Ended] = []
         self._alarm = Alarm()
+        self._point = OperatingPoint(on_delay_us=self._on_delay_us, off_delay_us=self._off_delay_us)
         self._evidence: Evidence | None = None
         self._events = EventLog(self._writer, manifest.channels)
 
@@ -177,6 +180,7 @@ class Agent:
         """Start a sequence: what waits belongs to the one before."""
         messages = self._score_waiting()
         self.detector.reset()
+        self._point.advance(is_new=False, anomalous=None, at_us=at_us)
         return messages + self._advance(None, at_us)
 
     def _score_waiting(self, at_least: int = 1) -> list[Message]:
@@ -196,12 +200,14 @@ class Agent:
         if not windows:
             return []
         scores = self.detector.score(np.stack(windows))
+        is_new = is_new_point(scores.operating_point)
         threshold = self._manifest.threshold.score
         decisions = decide(scores.score, threshold, scored=scores.scored)
         return [
             _Verdict(
                 anomalous=anomalous,
                 is_open=bool(scores.gate[index] >= GATE_OPEN),
+                is_new_point=bool(is_new[index]),
                 sensor_status=scores.sensor_status[index].tolist(),
                 window=windows[index],
                 evidence=Evidence(
@@ -209,6 +215,7 @@ class Agent:
                     contribution=scores.contribution[index],
                     observed=windows[index][:, -1],
                     expected=scores.reconstruction[index, :, -1],
+                    operating_point=scores.operating_point[index],
                 ),
             )
             for index, anomalous in enumerate(decisions)
@@ -220,6 +227,7 @@ class Agent:
         fewest = self._manifest.window.min_channels
         what = f"Not scored, fewer than {fewest} channels have values"
         messages = self._events.data_quality(what, at_us, is_poor=True)
+        self._point.advance(is_new=False, anomalous=None, at_us=at_us)
         messages += self._advance(None, at_us)
         self._report(ScoreRow(at_us, None, None, None, self._alarm.state))
         return messages
@@ -239,9 +247,17 @@ class Agent:
             self.counts.windows_scored += 1
             number = verdict.evidence.score
             messages += self._events.anomaly(verdict.evidence, at_us, anomalous=anomalous)
+        messages += self._locate(verdict, at_us)
         messages += self._advance(anomalous, at_us)
         self._report(ScoreRow(at_us, number, anomalous, is_open, self._alarm.state))
         return messages
+
+    def _locate(self, verdict: _Verdict, at_us: int) -> list[Message]:
+        """Whether the machine runs where training never was."""
+        changed = self._point.advance(
+            is_new=verdict.is_new_point, anomalous=verdict.anomalous, at_us=at_us
+        )
+        return [self._writer.operating_point(changed, verdict.evidence)] if changed else []
 
     def _advance(self, anomalous: bool | None, at_us: int) -> list[Message]:  # noqa: FBT001
         return self._move(

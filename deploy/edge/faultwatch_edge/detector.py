@@ -13,7 +13,7 @@ from faultwatch_edge.alarm import decide
 from faultwatch_edge.bundle import Bundle, Manifest
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.grid import Cell
-from faultwatch_edge.interface import OUTPUTS, check_interface, check_outputs
+from faultwatch_edge.interface import check_interface, check_outputs
 from faultwatch_edge.window import WindowBuffer, sequence_windows
 
 LARGEST_BATCH = 256
@@ -45,6 +45,9 @@ class Scores:
     """(window, channel, time), engineering units."""
     latent: NDArray[np.float32]
     """(window, latent)"""
+    operating_point: NDArray[np.float32]
+    """(window, channel); shares in the distance from where the machine ran in training. Their sum
+    is 1 or more at a new operating point; all are 0 where the graph does not know."""
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -68,7 +71,9 @@ class Detector:
     def __init__(self, onnx: bytes, manifest: Manifest) -> None:
         self._manifest = manifest
         self._session = _make_session(onnx, manifest.file_name)
-        check_interface(self._session.get_inputs(), self._session.get_outputs(), manifest)
+        outputs = self._session.get_outputs()
+        check_interface(self._session.get_inputs(), outputs, manifest)
+        self._outputs = [slot.name for slot in outputs]
         self.reset()
 
     @classmethod
@@ -110,13 +115,13 @@ class Detector:
         A state that is no number must not outlive the window that made it.
         """
         try:
-            found = self._session.run(OUTPUTS, {"window": windows, "state": self._state})
+            found = self._session.run(self._outputs, {"window": windows, "state": self._state})
         except _RUNTIME_ERRORS as error:
             raise BundleError(
                 f"{self._manifest.file_name}: the graph cannot score {len(windows)} windows "
                 f"({_first_line(error)}); release the model again"
             ) from error
-        outputs = dict(zip(OUTPUTS, found, strict=True))
+        outputs = dict(zip(self._outputs, found, strict=True))
         check_outputs(outputs, len(windows), self._manifest)
         next_state = outputs.pop("next_state")
         is_finite = bool(np.isfinite(next_state).all())
@@ -124,7 +129,8 @@ class Detector:
             return _joined([self._run(window[np.newaxis]) for window in windows])
         self._state = next_state if is_finite else np.zeros_like(next_state)
         status = np.rint(outputs["sensor_status"]).astype(np.int8)
-        return Scores(**{**outputs, "sensor_status": status})
+        unknown = np.zeros_like(outputs["contribution"])
+        return Scores(**{"operating_point": unknown, **outputs, "sensor_status": status})
 
 
 def check_golden(detector: Detector, bundle: Bundle) -> None:

@@ -18,6 +18,8 @@ OUTPUTS: Final = (
     "latent",
     "next_state",
 )
+OPTIONAL_OUTPUTS: Final = ("operating_point",)
+"""A graph without it knows no operating points."""
 _FLOAT: Final = "tensor(float)"
 _STATUS_TYPES: Final = (_FLOAT, "tensor(int32)", "tensor(int64)")
 
@@ -39,9 +41,12 @@ def check_interface(inputs: Sequence[Slot], outputs: Sequence[Slot], manifest: M
     Raises:
         BundleError: a name, type or shape is another, or the batch axis is fixed.
     """
-    for kind, slots, expected in (("inputs", inputs, INPUTS), ("outputs", outputs, OUTPUTS)):
+    for kind, slots, expected, optional in (
+        ("inputs", inputs, INPUTS, ()),
+        ("outputs", outputs, OUTPUTS, OPTIONAL_OUTPUTS),
+    ):
         names = [slot.name for slot in slots]
-        if sorted(names) != sorted(expected):
+        if sorted(names) not in (sorted(expected), sorted((*expected, *optional))):
             raise _refusal(manifest, kind, f"are {', '.join(names)}", ", ".join(expected))
     shapes = _shapes(manifest, batch=None)
     for slot in [*inputs, *outputs]:
@@ -80,6 +85,7 @@ def _shapes(manifest: Manifest, batch: int | None) -> dict[str, Shape]:
         "gate": (batch,),
         "reconstruction": (batch, channels, length),
         "latent": (batch, None),
+        "operating_point": (batch, channels),
         "next_state": (manifest.state_size,),
     }
 

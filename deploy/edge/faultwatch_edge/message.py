@@ -5,8 +5,8 @@ Every object has ``schema`` and ``kind`` (``alarm`` | ``event`` | ``rejected``).
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from faultwatch_edge.alarm import AlarmState, Transition, alarm_id
 from faultwatch_edge.manifest import Manifest
+from faultwatch_edge.operating_point import is_new_point
 from faultwatch_edge.times import to_iso
 
 Message = dict[str, object]
-Condition = Literal["asset_anomaly", "data_quality", "sensor_fault"]
+Condition = Literal["asset_anomaly", "data_quality", "model_health", "sensor_fault"]
 
 SCHEMA: Final = 1
 LONGEST_TEXT: Final = 120
@@ -38,6 +39,7 @@ NE107: Final[Mapping[int, str]] = {
 _DIGITS: Final = 6
 _LEAST_PLACE: Final = 30
 _MOST_CAUSES: Final = 44
+_MOST_NAMED: Final = 3
 _WHAT: Final[Mapping[AlarmState, str]] = {
     AlarmState.NORMAL: "Back to normal",
     AlarmState.UNACKNOWLEDGED: "Differs from normal running",
@@ -57,6 +59,8 @@ class Evidence:
     """(channel,); the window's last cell, engineering units."""
     expected: NDArray[np.float32]
     """(channel,); its reconstruction."""
+    operating_point: NDArray[np.float32]
+    """(channel,); shares in the distance from where the machine ran in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,10 @@ class MessageWriter:
         abnormal = transition.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
         contributors = self._contributors(evidence)
         what = _WHAT[transition.state]
-        if abnormal and contributors:
-            what += f" ({_fitting([str(cause['channel']) for cause in contributors[:3]])})"
+        if transition.state is AlarmState.UNACKNOWLEDGED and _is_at_new_point(evidence):
+            what = "Differs at new operating point"
+        if abnormal:
+            what += _named(contributors)
         return {
             **self._head(
                 "alarm", "asset_anomaly", alarm_id(manifest.asset_id, transition.first_onset_us)
@@ -145,6 +151,24 @@ class MessageWriter:
             "action": None,
             **self._tail(),
         }
+
+    def operating_point(self, changed: Transition, evidence: Evidence) -> Message:
+        """The message of the beginning or the end of a new operating point."""
+        active = changed.state is AlarmState.UNACKNOWLEDGED
+        outlying = replace(evidence, contribution=evidence.operating_point)
+        what = "Known operating point again"
+        if active:
+            what = f"New operating point{_named(self._contributors(outlying))}"
+        occurrence = Occurrence(
+            condition="model_health",
+            what=what,
+            active=active,
+            onset_us=changed.onset_us,
+            at_us=changed.at_us,
+            status=NE107[OUT_OF_SPECIFICATION if active else GOOD],
+            channel=None,
+        )
+        return self.event(occurrence, outlying)
 
     def rejected(self, reason: str, *, line: int | None, raw: str) -> Message:
         """The message about an input line that was not used."""
@@ -216,6 +240,16 @@ def to_number(value: float) -> float | None:
         (0.333333, None)
     """
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
+def _is_at_new_point(evidence: Evidence | None) -> bool:
+    return evidence is not None and bool(is_new_point(evidence.operating_point[np.newaxis])[0])
+
+
+def _named(contributors: Sequence[Message]) -> str:
+    """The first channels in brackets; nothing where there is none."""
+    names = [str(cause["channel"]) for cause in contributors[:_MOST_NAMED]]
+    return f" ({_fitting(names)})" if names else ""
 
 
 def _fitting(names: list[str]) -> str:

@@ -1,0 +1,82 @@
+"""Where the machine runs: whether a window lies where training never was.
+
+A detector extrapolates there, and is surprised more often although nothing is wrong. So such
+windows are calibrated among themselves, and are told as a new operating point.
+
+References:
+    H. Hotelling: Multivariate quality control, 1947: the distance.
+    V. Vovk, D. Lindsay, I. Nouretdinov, A. Gammerman: Mondrian confidence machine, 2003,
+    http://www.alrw.net: p-values of each category from that category alone.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+VARIANCE = 0.9
+"""Share of the variance of window means that the directions of an operating point keep."""
+EDGE = 0.99
+"""Share of the training windows that lie within its edge."""
+BEYOND = 2.0
+"""Times the distance of that edge at which an operating point is new."""
+LEAST_VARIANCE = 1e-6
+"""Of a direction, in standard units squared: constant channels have none."""
+
+
+class OperatingPoint(nn.Module):
+    """Hotelling's T2 of the window's mean in the leading directions, as shares of the channels.
+
+    The shares of a window add up to its distance; from 1 on the operating point is new. A channel
+    without a value counts as at its mean: what is not known does not lie outside.
+
+    Example:
+        >>> point = OperatingPoint(torch.tensor([[0.5, 0.0]]))
+        >>> values = torch.tensor([[[4.0, 2.0], [9.0, 9.0]]])  # means 3 and 9
+        >>> point(values, torch.ones(1, 2, 2, dtype=torch.bool)).tolist()
+        [[2.25, 0.0]]
+    """
+
+    directions: Tensor
+
+    def __init__(self, directions: Float[Tensor, "direction channel"]) -> None:
+        super().__init__()
+        self.register_buffer("directions", directions)
+
+    @override
+    def forward(
+        self,
+        values: Float[Tensor, "batch channel time"],
+        present: Bool[Tensor, "batch channel time"],
+    ) -> Float[Tensor, "batch channel"]:
+        """Share of each channel in the distance of each window; standard units, 0 = missing."""
+        means = window_means(values, present)
+        return means * ((means @ self.directions.T) @ self.directions)
+
+
+def window_means(
+    values: Float[Tensor, "batch channel time"], present: Bool[Tensor, "batch channel time"]
+) -> Float[Tensor, "batch channel"]:
+    """Mean of the values present; 0 where a channel has none."""
+    return values.sum(dim=2) / present.to(values.dtype).sum(dim=2).clamp(min=1.0)
+
+
+def fit_operating_point(
+    values: Float[Tensor, "batch channel time"], present: Bool[Tensor, "batch channel time"]
+) -> OperatingPoint:
+    """Find the leading directions of the means of windows, and how far these reach.
+
+    Args:
+        values: windows of normal running in standard units, 0 where missing.
+        present: where a value is.
+    """
+    means = window_means(values, present).double()
+    variances, directions = torch.linalg.eigh(means.T @ means / len(means))
+    variances, directions = variances.flip(0).clamp(min=LEAST_VARIANCE), directions.flip(1)
+    share = torch.cumsum(variances, 0) / variances.sum()
+    kept = min(int((share < VARIANCE).sum()) + 1, len(variances))
+    scaled = (directions[:, :kept] / variances[:kept].sqrt()).T
+    distance = (means @ scaled.T).square().sum(dim=1)
+    limit = BEYOND * max(float(np.quantile(distance.numpy(), EDGE)), LEAST_VARIANCE)
+    return OperatingPoint((scaled / limit**0.5).float().contiguous())
