@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from faultwatch_edge.alarm import AlarmState, Transition, alarm_id
 from faultwatch_edge.manifest import Manifest
-from faultwatch_edge.operating_point import is_new_point
 from faultwatch_edge.times import to_iso
 
 Message = dict[str, object]
@@ -96,8 +95,6 @@ class MessageWriter:
         abnormal = transition.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
         contributors = self._contributors(evidence)
         what = _WHAT[transition.state]
-        if transition.state is AlarmState.UNACKNOWLEDGED and _is_at_new_point(evidence):
-            what = "Differs at new operating point"
         if abnormal:
             what += _named(contributors)
         return {
@@ -240,10 +237,6 @@ def to_number(value: float) -> float | None:
         (0.333333, None)
     """
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-
-
-def _is_at_new_point(evidence: Evidence | None) -> bool:
-    return evidence is not None and bool(is_new_point(evidence.operating_point[np.newaxis])[0])
 
 
 def _named(contributors: Sequence[Message]) -> str:
