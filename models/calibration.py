@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from typing_extensions import override
 
 LEVEL_STEP = 0.1
@@ -113,26 +114,29 @@ class DistanceMap(nn.Module):
     farthest its own map holds. Further away never is more anomalous.
     """
 
-    anchors: Tensor
+    nearer: Tensor
+    begins: Tensor
+    spans: Tensor
 
-    def __init__(self, maps: Sequence[PValueMap], anchors: Float[Tensor, " map"]) -> None:
+    def __init__(self, maps: PValueMap, anchors: Float[Tensor, " map"]) -> None:
+        """Args: maps: one a row, the nearest first; anchors: their distances, at least two."""
         super().__init__()
-        self.maps = nn.ModuleList(maps)
-        self.register_buffer("anchors", anchors)
+        self.maps = maps
+        count = len(anchors)
+        self.register_buffer("nearer", torch.ones(count, count, dtype=torch.bool).tril())
+        self.register_buffer("begins", anchors[:-1].clone())
+        self.register_buffer("spans", anchors.diff())
 
     @override
     def forward(
         self, statistic: Float[Tensor, " batch"], distance: Float[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
         """``-log10 p``, at least 0; never falls with the statistic."""
-        levels: list[Tensor] = [
-            to_score(statistic.unsqueeze(1)).squeeze(1) for to_score in self.maps
-        ]
-        score = level = levels[0]
-        for place, further in enumerate(levels[1:]):
-            nearer, level = level, torch.minimum(level, further)
-            begin, end = self.anchors[place], self.anchors[place + 1]
-            score = score + ((distance - begin) / (end - begin)).clamp(0.0, 1.0) * (level - nearer)
+        repeated = statistic.unsqueeze(1).expand(-1, len(self.nearer))
+        levels = self.maps(repeated).unsqueeze(1)
+        least = torch.where(self.nearer, levels, UNBOUNDED).amin(dim=2)
+        share = ((distance.unsqueeze(1) - self.begins) / self.spans).clamp(0.0, 1.0)
+        score: Tensor = least[:, 0] + (share * (least[:, 1:] - least[:, :-1])).sum(dim=1)
         return score
 
 
@@ -157,8 +161,20 @@ def fit_distance_map(statistic: NDArray[np.float64], distance: NDArray[np.float6
     """
     parts = _parted(distance)
     maps = [fit_p_value_map(statistic[part, None]) for part in parts]
-    anchors = torch.tensor([float(np.median(distance[part])) for part in parts])
-    return DistanceMap(maps, anchors)
+    anchors = [float(np.median(distance[part])) for part in parts]
+    if len(maps) == 1:
+        maps, anchors = maps * 2, [0.0, 1.0]
+    return DistanceMap(_stacked(maps), torch.tensor(anchors))
+
+
+def _stacked(maps: Sequence[PValueMap]) -> PValueMap:
+    """One map a statistic; those with fewer knots get more, of which nothing comes."""
+    most = max(one.knots.shape[1] for one in maps)
+    knots, widths, slopes = (
+        torch.cat([pad(part, (0, most - part.shape[1])) for part in parts])
+        for parts in zip(*((one.knots, one.widths, one.slopes) for one in maps), strict=True)
+    )
+    return PValueMap(knots, widths, slopes, torch.cat([one.least for one in maps]))
 
 
 def _parted(distance: NDArray[np.float64]) -> list[NDArray[np.intp]]:

@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +47,12 @@ def model(graph: bytes) -> onnx.ModelProto:
 
 
 def scaled(graph: bytes, name: str, factor: float) -> bytes:
-    """The graph with all initialisers that match the name multiplied."""
+    """The graph with all initialisers of that name multiplied."""
     model = onnx.load_from_string(graph)
-    found = [tensor for tensor in model.graph.initializer if fnmatch(tensor.name, name)]
+    found = [tensor for tensor in model.graph.initializer if tensor.name == name]
     for tensor in found:
         values = (numpy_helper.to_array(tensor) * factor).astype(np.float32)
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(values, name))
     assert found
     return bytes(model.SerializeToString())
 
@@ -158,7 +157,7 @@ def test_an_untouched_graph_is_proven(
 def test_a_tampered_weight_is_refused_for_its_score(
     fitted: FittedDetector, graph: bytes, manifest: Manifest, sequences: Sequence[Cells]
 ) -> None:
-    tampered = scaled(graph, "combined.maps.*.slopes", 1.001)
+    tampered = scaled(graph, "combined.maps.slopes", 1.001)
     message = r"pump_07: ONNX Runtime in batches gives another score than torch in \d+ of 685"
     with pytest.raises(ExportError, match=message):
         prove_parity(fitted.detector, tampered, manifest, sequences)
@@ -173,7 +172,7 @@ def test_a_decision_that_flips_is_refused_though_every_score_is_close(
     prove_parity(fitted.detector, graph, between, sequences)
     with pytest.raises(ExportError, match="gives another decision than torch in 1 of 685"):
         prove_parity(
-            fitted.detector, scaled(graph, "combined.maps.*.slopes", 1.00004), between, sequences
+            fitted.detector, scaled(graph, "combined.maps.slopes", 1.00004), between, sequences
         )
 
 
