@@ -36,7 +36,7 @@ demo: $(INSTALLED)  ## one plant from raw rows to an alarm, offline, in a few mi
 	@$(BIN)/faultwatch demo
 
 test: $(INSTALLED)  ## all tests, in about 45 minutes on two cores
-	@$(BIN)/pytest $(PYTEST_FLAGS)
+	@$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile $(PYTEST_FLAGS)
 
 check: PYTEST_FLAGS := --cov
 check: lint test coverage  ## everything CI does: lint, all tests, coverage
