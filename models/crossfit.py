@@ -1,7 +1,7 @@
 """Fits a detector so that its calibration never saw what its model was trained on.
 
 Normal running is divided into folds (whole runs, or blocks of time). Each fold's residuals come
-from a model trained on the other folds; its statistics use the covariance of the other folds'
+from a model trained on the other folds; its statistics use the covariance of the other runs'
 residuals. All maps, and later the threshold, are fitted on these. The detector that is exported is
 trained on everything.
 """

@@ -1,6 +1,7 @@
 """What the models of the folds say of the windows that they never saw."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ from models.smoothing import SurpriseAverages
 from models.window_pca import RowPca
 
 BATCH = 256
+MOST_HEADS = 4
+"""Heads for a fold, at most: each is fitted without some of its runs."""
 
 
 class FoldModel(NamedTuple):
@@ -50,6 +53,20 @@ class FittedHead(NamedTuple):
 
     memory: ResidualMemory
     head: EnergyHead | PcaHead
+
+
+class _Judged(NamedTuple):
+    """What a head is fitted on, and what it judges, of every window."""
+
+    memory: ResidualMemory
+    means: Float[Tensor, "window scale channel"]
+    """0 where a channel has no value: what is filled in has less variance than what is measured."""
+    filled: Float[Tensor, "window scale channel"]
+    lasting: Float[Tensor, "window rate channel"]
+
+    def for_head(self, places: NDArray[np.int64]) -> Float[Tensor, "window scale channel"]:
+        """What the head judges of some windows."""
+        return torch.cat([self.filled[places], self.lasting[places]], dim=1)
 
 
 class HeldOut:
@@ -85,13 +102,23 @@ class HeldOut:
             self.seen[places] = part.seen
 
     def statistics(self) -> NDArray[np.float64]:
-        """Statistics of each window by a model, a head and memories that never saw its fold."""
+        """Statistics of each window by a model and memories that never saw its fold.
+
+        Nor has the head seen the window's run; other runs of the fold it has, as the head that
+        goes out will have seen them all.
+        """
         columns: list[NDArray[np.float64]] = []
         for number, model in enumerate(self.models):
-            _, head, judged = self._fit(model, self.fitted & (self.fold != number))
-            places = self.places[number]
-            values, _ = head(judged[places], self.parts[number].latent)
-            columns.append(values.double().numpy())
+            judged = self._judge(model, self.fitted & (self.fold != number))
+            places, latent = self.places[number], self.parts[number].latent
+            columns.append(
+                np.concatenate(
+                    [
+                        self._statistics(model, judged, places[part], latent[part])
+                        for part in self._runs(places)
+                    ]
+                )
+            )
         statistics = np.zeros((len(self.fold), columns[0].shape[1]))
         for places, column in zip(self.places, columns, strict=True):
             statistics[places] = column
@@ -106,27 +133,44 @@ class HeldOut:
 
     def head(self, model: FoldModel) -> FittedHead:
         """Memories and head for a model trained on everything, from residuals that it never saw."""
-        memory, head, _ = self._fit(model, self.fitted)
-        return FittedHead(memory, head)
+        judged = self._judge(model, self.fitted)
+        return FittedHead(judged.memory, _fit_head(model, judged, self.fitted))
 
-    def _fit(
-        self, model: FoldModel, chosen: NDArray[np.bool_]
-    ) -> tuple[ResidualMemory, EnergyHead | PcaHead, Float[Tensor, "window scale channel"]]:
-        """Memory and head from the chosen windows; and what the head judges, of every window."""
+    def _runs(self, places: NDArray[np.int64]) -> list[slice]:
+        """Stretches of a fold that are uninterrupted; neighbours together where there are many."""
+        begins = np.flatnonzero(np.diff(self.segment[places], prepend=-1))
+        groups = np.array_split(begins, min(len(begins), MOST_HEADS))
+        edges = [*(int(group[0]) for group in groups), len(places)]
+        return [slice(begin, end) for begin, end in pairwise(edges)]
+
+    def _statistics(
+        self,
+        model: FoldModel,
+        judged: _Judged,
+        run: NDArray[np.int64],
+        latent: Float[Tensor, "window latent"],
+    ) -> NDArray[np.float64]:
+        """Statistics of a run, by a head fitted on all the others."""
+        others = self.fitted.copy()
+        others[run] = False
+        values, _ = _fit_head(model, judged, others)(judged.for_head(run), latent)
+        statistics: NDArray[np.float64] = values.double().numpy()
+        return statistics
+
+    def _judge(self, model: FoldModel, chosen: NDArray[np.bool_]) -> _Judged:
+        """What a head judges, of every window, by memories fitted on the chosen ones."""
         means, places = self._means(model.normalizer), torch.from_numpy(chosen)
+        limit = residual_limit(means[places, 0])
         if isinstance(model.reconstructor, RowPca):
-            memory = ResidualMemory((), residual_limit(means[places, 0]))
-            return memory, fit_pca_head(model.reconstructor, means[places]), means
-        filled = means.clone()
+            return _Judged(ResidualMemory((), limit), means, means, means[:, :0])
+        filled = means
         holed = ~self.seen.flatten(1).all(dim=1)
         if holed.any():
+            filled = means.clone()
             whole = fit_energy_head(means[places])
             filled[holed] = whole.fill(means[holed], self.seen[holed])
-        rates = supported_rates(RATES, int(self.fitted.sum()))
-        memory = ResidualMemory(rates, residual_limit(means[places, 0]))
-        lasting = self._remembered(memory, filled[:, 0])
-        head = fit_energy_head(torch.cat([means[places], lasting[places]], dim=1), rates)
-        return memory, head, torch.cat([filled, lasting], dim=1)
+        memory = ResidualMemory(supported_rates(RATES, int(self.fitted.sum())), limit)
+        return _Judged(memory, means, filled, self._remembered(memory, filled[:, 0]))
 
     def _means(self, wanted: Normalizer) -> Float[Tensor, "window scale channel"]:
         """Residuals in the standard units of one model: a channel may move more in another's."""
@@ -140,6 +184,15 @@ class HeldOut:
     ) -> Float[Tensor, "window rate channel"]:
         flat = carried(memory, last, self.scored, self.segment)
         return flat.reshape(len(last), len(memory.rates), last.shape[1])
+
+
+def _fit_head(model: FoldModel, judged: _Judged, chosen: NDArray[np.bool_]) -> EnergyHead | PcaHead:
+    """The head that the chosen windows make."""
+    places = torch.from_numpy(chosen)
+    if isinstance(model.reconstructor, RowPca):
+        return fit_pca_head(model.reconstructor, judged.means[places])
+    means = torch.cat([judged.means[places], judged.lasting[places]], dim=1)
+    return fit_energy_head(means, judged.memory.rates)
 
 
 def carried(
