@@ -19,6 +19,8 @@ LEVEL_STEP = 0.1
 """Distance of the knots in ``-log10 p``."""
 DISTANCES = (0.25, 0.35, 0.425, 0.5, 0.75, 1.0)
 """Where windows are parted by how far from training the machine ran; 1 = a new operating point."""
+LEAST_SPAN = 0.05
+"""Between two distances that maps are fitted at: nearer, rounding would show in the score."""
 PARTED = 400
 """Windows between two of these, at least: neighbours say much the same, a few episodes nothing."""
 SUPPORT = 20
@@ -161,10 +163,18 @@ def fit_distance_map(statistic: NDArray[np.float64], distance: NDArray[np.float6
     """
     parts = _parted(distance)
     maps = [fit_p_value_map(statistic[part, None]) for part in parts]
-    anchors = [float(np.median(distance[part])) for part in parts]
+    anchors = _apart([float(np.median(distance[part])) for part in parts])
     if len(maps) == 1:
         maps, anchors = maps * 2, [0.0, 1.0]
     return DistanceMap(_stacked(maps), torch.tensor(anchors))
+
+
+def _apart(anchors: Sequence[float]) -> list[float]:
+    """The same, but no two nearer than `LEAST_SPAN`: the later ones are put further away."""
+    placed: list[float] = []
+    for anchor in anchors:
+        placed.append(max(anchor, placed[-1] + LEAST_SPAN) if placed else anchor)
+    return placed
 
 
 def _stacked(maps: Sequence[PValueMap]) -> PValueMap:

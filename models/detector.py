@@ -105,8 +105,8 @@ class Detector(nn.Module):
         surprise = self.instant(statistics)
         averages, average = self.smoothing(surprise.clamp(max=LIMIT) - NEUTRAL, averaged, gate)
         evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
-        operating_point = self.operating_point(values, present)
-        score = self.combined(evidence.amax(dim=1), operating_point.sum(dim=1))
+        operating_point, distance = self.operating_point(values, present)
+        score = self.combined(evidence.amax(dim=1), distance)
         return Detection(
             score=score,
             contribution=contribution * present.any(dim=2).to(contribution.dtype),

@@ -5,6 +5,8 @@ windows are calibrated among themselves, and are told as a new operating point.
 
 References:
     H. Hotelling: Multivariate quality control, 1947: the distance.
+    H. F. Kaiser: The application of electronic computers to factor analysis, 1960,
+    https://doi.org/10.1177/001316446002000116
     V. Vovk, D. Lindsay, I. Nouretdinov, A. Gammerman: Mondrian confidence machine, 2003,
     http://www.alrw.net: p-values of each category from that category alone.
 """
@@ -15,8 +17,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-VARIANCE = 0.9
-"""Share of the variance of window means that the directions of an operating point keep."""
 EDGE = 0.99
 """Share of the training windows that lie within its edge."""
 BEYOND = 2.0
@@ -34,8 +34,9 @@ class OperatingPoint(nn.Module):
     Example:
         >>> point = OperatingPoint(torch.tensor([[0.5, 0.0]]))
         >>> values = torch.tensor([[[4.0, 2.0], [9.0, 9.0]]])  # means 3 and 9
-        >>> point(values, torch.ones(1, 2, 2, dtype=torch.bool)).tolist()
-        [[2.25, 0.0]]
+        >>> shares, distance = point(values, torch.ones(1, 2, 2, dtype=torch.bool))
+        >>> shares.tolist(), distance.tolist()
+        ([[2.25, 0.0]], [2.25])
     """
 
     directions: Tensor
@@ -49,10 +50,16 @@ class OperatingPoint(nn.Module):
         self,
         values: Float[Tensor, "batch channel time"],
         present: Bool[Tensor, "batch channel time"],
-    ) -> Float[Tensor, "batch channel"]:
-        """Share of each channel in the distance of each window; standard units, 0 = missing."""
+    ) -> tuple[Float[Tensor, "batch channel"], Float[Tensor, " batch"]]:
+        """Share of each channel in the distance of each window, and the distance itself.
+
+        Args:
+            values: standard units, 0 where missing.
+            present: where a value is.
+        """
         means = window_means(values, present)
-        return means * ((means @ self.directions.T) @ self.directions)
+        place = means @ self.directions.T
+        return means * (place @ self.directions), place.square().sum(dim=1)
 
 
 def window_means(
@@ -65,7 +72,10 @@ def window_means(
 def fit_operating_point(
     values: Float[Tensor, "batch channel time"], present: Bool[Tensor, "batch channel time"]
 ) -> OperatingPoint:
-    """Find the leading directions of the means of windows, and how far these reach.
+    """Find the directions in which channels move together, and how far training goes in them.
+
+    These are the principal directions of the windows' means with more than the average variance
+    (Kaiser's rule): in the others a channel moves by itself, and that it is off is no excuse.
 
     Args:
         values: windows of normal running in standard units, 0 where missing.
@@ -74,8 +84,7 @@ def fit_operating_point(
     means = window_means(values, present).double()
     variances, directions = torch.linalg.eigh(means.T @ means / len(means))
     variances, directions = variances.flip(0).clamp(min=LEAST_VARIANCE), directions.flip(1)
-    share = torch.cumsum(variances, 0) / variances.sum()
-    kept = min(int((share < VARIANCE).sum()) + 1, len(variances))
+    kept = max(1, int((variances > variances.mean()).sum()))
     scaled = (directions[:, :kept] / variances[:kept].sqrt()).T
     distance = (means @ scaled.T).square().sum(dim=1)
     limit = BEYOND * max(float(np.quantile(distance.numpy(), EDGE)), LEAST_VARIANCE)

@@ -26,8 +26,10 @@ def point() -> OperatingPoint:
 
 def distance(point: OperatingPoint, values: Tensor, present: Tensor | None = None) -> Tensor:
     everything = torch.ones_like(values, dtype=torch.bool)
-    shares: Tensor = point(values, everything if present is None else present)
-    return shares.sum(dim=1)
+    shares, found = point(values, everything if present is None else present)
+    torch.testing.assert_close(shares.sum(dim=1), found, rtol=1e-3, atol=1e-4)
+    away: Tensor = found
+    return away
 
 
 def test_the_edge_of_fresh_running_is_where_that_of_training_is(point: OperatingPoint) -> None:
@@ -40,15 +42,15 @@ def test_a_load_that_training_never_had_is_new_and_the_channels_that_follow_it_s
 ) -> None:
     values = torch.zeros(1, CHANNELS, CELLS)
     values[:, :-1] = 6.0  # six standard deviations of the load
-    shares = point(values, torch.ones_like(values, dtype=torch.bool))[0]
+    shares = point(values, torch.ones_like(values, dtype=torch.bool))[0][0]
     assert shares.sum().item() > 1.0
     assert shares[:-1].min().item() > 10 * abs(shares[-1].item())
 
 
 def test_a_channel_that_leaves_the_others_is_no_new_operating_point(point: OperatingPoint) -> None:
     values = running(50, seed=2)
-    values[:, 0] += 2.0
-    assert distance(point, values).max().item() < 1.0
+    values[:, 0] += 5.0  # standard deviations
+    assert distance(point, values).median().item() < 0.3
 
 
 def test_what_is_not_known_does_not_lie_outside(point: OperatingPoint) -> None:
