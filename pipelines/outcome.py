@@ -118,13 +118,15 @@ class Outcome:
     def sensors(self) -> list[SensorRecord]:
         """Sensors at fault, as it tells them, without those of rows that only taught."""
         records = self.watched[self.chosen].scorer.sensors.records
-        return [one for one in records if one.began_us >= self._start_us]
+        start_us = self._start_us
+        return [one for one in records if one.began_us >= start_us]
 
     @property
     def operating_points(self) -> list[PointRecord]:
         """New operating points, as it tells them, without those of rows that only taught."""
         records = self.watched[self.chosen].scorer.operating_points.records
-        return [one for one in records if one.onset_us >= self._start_us]
+        start_us = self._start_us
+        return [one for one in records if one.onset_us >= start_us]
 
     def instant(self, at_us: int) -> str | int:
         """An instant; without times the row that ended then."""
