@@ -140,7 +140,7 @@ class Outcome:
 
     @property
     def _start_us(self) -> float:
-        """The same in microseconds since the epoch; infinite where there is none."""
+        """When the first row that counts ends, in microseconds; infinite where there is none."""
         start = self._start
         return inf if start is None else microseconds_of(start)
 
