@@ -1,5 +1,6 @@
 """Exponentially weighted moving averages over consecutive windows, with their memory as state."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -41,13 +42,14 @@ class Smoothing(nn.Module):
         scored: Float[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch statistic"], Float[Tensor, " statistic"]]:
         """Averages after each window, and the state that the next call starts from."""
-        forgetting = torch.log1p(torch.full_like(scored, -self.rate)) * scored
-        decay = torch.cumsum(forgetting, dim=0)
+        forgetting = math.log1p(-self.rate)
+        passed = torch.cumsum(scored, dim=0)  # whole numbers: their differences are exact
         number = torch.arange(values.shape[0], device=values.device)
         earlier = number.unsqueeze(1) >= number.unsqueeze(0)
-        distance = torch.where(earlier, decay.unsqueeze(1) - decay.unsqueeze(0), 0.0)
-        weights = torch.where(earlier, torch.exp(distance), 0.0) * (self.rate * scored)
-        averages = weights @ values + torch.exp(decay).unsqueeze(1) * state
+        between = torch.where(earlier, passed.unsqueeze(1) - passed.unsqueeze(0), 0.0)
+        kept = torch.where(earlier, torch.exp(between * forgetting), 0.0)
+        averages = (kept * (self.rate * scored)) @ values
+        averages = averages + torch.exp(passed * forgetting).unsqueeze(1) * state
         return averages, averages[-1]
 
 

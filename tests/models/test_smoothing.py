@@ -1,6 +1,9 @@
 import math
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from features.channels import Channel
 from features.grid import WindowConfig
 from models.config import RegimeConfig, RunningCondition
 from models.gate import RegimeGate
-from models.smoothing import Smoothing
+from models.smoothing import RATE, Smoothing
 
 NAN = float("nan")
 LENGTH = 4
@@ -53,6 +56,23 @@ def test_any_batches_give_the_averages_of_one_by_one(data: st.DataObject) -> Non
     expected = smooth_one_by_one([v for v, _ in rows], [s for _, s in rows], start, smoothing.rate)
     assert found == pytest.approx(expected, abs=1e-4)
     assert state.item() == pytest.approx(expected[-1], abs=1e-4)
+
+
+def test_a_device_averages_a_batch_as_exactly_as_one_by_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    values, scored = torch.rand(256, 3), (torch.rand(256) < 0.9).float()
+    torch.onnx.export(
+        Smoothing().eval(), (values, torch.zeros(3), scored), tmp_path / "s.onnx", dynamo=True
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "s.onnx")
+    names = (given.name for given in session.get_inputs())
+    inputs = (values, torch.zeros(3), scored)
+    found, _ = session.run(
+        None, {name: part.numpy() for name, part in zip(names, inputs, strict=True)}
+    )
+    counts = (scored > 0).tolist()
+    expected = [smooth_one_by_one(column.tolist(), counts, 0.0, RATE) for column in values.T]
+    np.testing.assert_allclose(found.T, expected, rtol=1e-6)
 
 
 def test_windows_that_are_not_scored_leave_the_average_alone() -> None:
