@@ -142,7 +142,7 @@ def _unshown_remarks(quality: ChannelQuality) -> Remarks:
     if quality.slow_share < SLOW or quality.stuck_runs:
         return []
     words = (
-        f"drifts by itself: {in_share(quality.slow_share)} of its variation is slower than an "
+        f"moves slowly: {in_share(quality.slow_share)} of its variation is slower than an "
         "eighth of normal running, so that it has not shown its range, and false alarms may come "
         "of it; learn from longer running, add the channel that it follows (load, weather), or "
         "remove it if it says nothing of the machine"

@@ -7,11 +7,13 @@ trained on everything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from numpy.typing import NDArray
+from torch import Tensor
 
 from features.channels import Channel
 from features.grid import WindowConfig
@@ -29,6 +31,7 @@ from models.calibration import (
 from models.config import ModelConfig, ReconstructorName, RegimeConfig
 from models.correction import CorrectedPca, find_gain, fit_corrected_pca
 from models.detector import Calibration, Detector
+from models.drifting import find_drifting
 from models.gate import RegimeGate
 from models.head import SCALES
 from models.held_out import FoldModel, HeldOut, carried
@@ -73,6 +76,8 @@ class FittedDetector:
     normal: NormalScores
     new_states: tuple[str, ...] = ()
     """Channels that have values in one fold which no other has: those do not calibrate."""
+    drifting: Mapping[str, float] = field(default_factory=dict)
+    """Channels that drift by themselves, which the score leaves out, and how straight they go."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,9 @@ def fit_detector(
     rows = fold_of_rows(windows, recipe.model.folds)
     fold = fold_of_windows(windows, rows)
     _check_enough(fold, scored, recipe)
-    models = _fit_folds(windows, recipe, fold, scored, say)
+    drifting = _find_drifting(windows, fold, scored, recipe.channels)
+    used = torch.tensor([channel.name not in drifting for channel in recipe.channels])
+    models = _fit_folds(windows, recipe, fold, scored, used=used, say=say)
     index, new = np.flatnonzero(scored), find_new_states(windows, rows, fold, scored)
     scored = scored & ~new.any(axis=1)
     gain = _share_corrections(models, windows, np.where(scored, fold, -1))
@@ -117,7 +124,8 @@ def fit_detector(
         held_out, averaged_statistics(recipe.model.reconstructor, int(held_out.fitted.sum()))
     )
     say(f"training {recipe.model.reconstructor} on all normal running")
-    model = _fit_model(windows, index, recipe.model, seed=recipe.model.seed, logger=logger)
+    seed = recipe.model.seed
+    model = _fit_model(windows, index, recipe.model, seed=seed, used=used, logger=logger)
     if isinstance(model.reconstructor, CorrectedPca):
         model.reconstructor.gain.fill_(gain)
         say(f"taking {gain:.0%} of the corrections of the linear model")
@@ -132,12 +140,23 @@ def fit_detector(
         operating_point=model.operating_point,
         sensors=fit_sensor_status(recipe.channels, windows, index),
     )
-    used = fold >= 0
+    whole = fold >= 0
     normal = NormalScores(
-        score[used], scored[used], held_out.segment[used], windows.end_times[used]
+        score[whole], scored[whole], held_out.segment[whole], windows.end_times[whole]
     )
     names = (recipe.channels[place].name for place in np.flatnonzero(new.any(axis=0)))
-    return FittedDetector(detector.eval(), normal, tuple(names))
+    return FittedDetector(detector.eval(), normal, tuple(names), drifting)
+
+
+def _find_drifting(
+    windows: Windows,
+    fold: NDArray[np.int64],
+    scored: NDArray[np.bool_],
+    channels: tuple[Channel, ...],
+) -> dict[str, float]:
+    """`find_drifting` in the last cells of the windows that teach."""
+    index = np.flatnonzero((fold >= 0) & scored)
+    return find_drifting(windows.cells[windows.ends[index]], fold[index], channels)
 
 
 def windows_needed(channels: int, folds: int) -> int:
@@ -198,6 +217,8 @@ def _fit_folds(
     recipe: Recipe,
     fold: NDArray[np.int64],
     scored: NDArray[np.bool_],
+    *,
+    used: Bool[Tensor, " channel"],
     say: Callable[[str], None],
 ) -> list[FoldModel]:
     """One model for each fold, trained on the others."""
@@ -206,9 +227,8 @@ def _fit_folds(
         say(f"training {recipe.model.reconstructor}, fold {held_out + 1} of {recipe.model.folds}")
         index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
         _check_fold(windows, index, np.flatnonzero(fold == held_out))
-        models.append(
-            _fit_model(windows, index, recipe.model, seed=recipe.model.seed + 1 + held_out)
-        )
+        seed = recipe.model.seed + 1 + held_out
+        models.append(_fit_model(windows, index, recipe.model, seed=seed, used=used))
     return models
 
 
@@ -223,9 +243,10 @@ def _fit_model(
     config: ModelConfig,
     *,
     seed: int,
+    used: Bool[Tensor, " channel"],
     logger: TrainingLogger | None = None,
 ) -> FoldModel:
-    normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]))
+    normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]), used)
     source = TrainingWindows(windows, index, normalizer)
     spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), LINEAR_WINDOWS)).astype(int))
     values, present = source.batch(spread)

@@ -27,11 +27,20 @@ class Normalizer(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    used: Tensor
 
-    def __init__(self, mean: Float[Tensor, " channel"], scale: Float[Tensor, " channel"]) -> None:
+    def __init__(
+        self,
+        mean: Float[Tensor, " channel"],
+        scale: Float[Tensor, " channel"],
+        used: Bool[Tensor, " channel"] | None = None,
+    ) -> None:
+        """Args: used: channels that count; all others are absent. None = all count."""
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
+        every = torch.ones_like(mean, dtype=torch.bool)
+        self.register_buffer("used", every if used is None else used)
 
     @override
     def forward(
@@ -40,10 +49,10 @@ class Normalizer(nn.Module):
         """Standardise a window of engineering units.
 
         Returns:
-            The values in standard deviations from the mean, 0 where missing; and where a value
-            was present.
+            The values in standard deviations from the mean, 0 where missing or not used; and
+            where a value was present and is used.
         """
-        present = ~torch.isnan(window)
+        present = ~torch.isnan(window) & self.used[:, None]
         values = ((window - self.mean[:, None]) / self.scale[:, None]).clamp(-LIMIT, LIMIT)
         return torch.where(present, values, torch.zeros_like(values)), present
 
@@ -54,12 +63,15 @@ class Normalizer(nn.Module):
         return values * self.scale[:, None] + self.mean[:, None]
 
 
-def fit_normalizer(cells: Float[Tensor, "row channel"]) -> Normalizer:
+def fit_normalizer(
+    cells: Float[Tensor, "row channel"], used: Bool[Tensor, " channel"] | None = None
+) -> Normalizer:
     """Take mean and standard deviation of the values present, channel by channel.
 
     Args:
         cells: normal running, engineering units, NaN = missing. A channel without any value gets
             mean 0 and scale 1, a constant one a thousandth of its mean as scale.
+        used: channels that count; None = all.
     """
     present = ~torch.isnan(cells)
     count = present.sum(dim=0).clamp(min=1)
@@ -70,4 +82,4 @@ def fit_normalizer(cells: Float[Tensor, "row channel"]) -> Normalizer:
     size = torch.where(mean == 0, 1.0, mean.abs())
     scale = torch.where(deviation > CONSTANT * size, deviation, CONSTANT_SCALE * size)
     scale = torch.where(present.any(dim=0), scale, 1.0)
-    return Normalizer(mean.float(), scale.float())
+    return Normalizer(mean.float(), scale.float(), used)

@@ -57,12 +57,20 @@ class Candidate:
     @property
     def warnings(self) -> list[str]:
         """What a person should know of what it was calibrated on."""
-        return [
+        new_states = [
             f"channel '{name}' has values in one part of normal running that no other part has: "
             "they teach, but neither calibrate nor count for the threshold; learn from running "
             "that shows them several times"
             for name in self.fitted.new_states
         ]
+        drifting = [
+            f"channel '{name}' is left out of the score, for it drifts by itself: {share:.0%} of "
+            "what the other channels do not foretell of it goes one way all through normal "
+            "running, and nothing says where that ends; its sensor is still watched; to have it "
+            "back, learn from longer running or add the channel that it follows (load, weather)"
+            for name, share in self.fitted.drifting.items()
+        ]
+        return new_states + drifting
 
 
 def asset_windows(asset: AssetConfig, samples: pl.DataFrame) -> Windows:

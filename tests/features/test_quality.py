@@ -164,7 +164,7 @@ def test_a_channel_that_drifts_through_normal_running_is_named_with_what_to_do()
     drifting = samples.with_columns(level=pl.col("level") + pl.int_range(pl.len()) * 0.002)
     assert of(assess(samples), "level").slow_share == pytest.approx(0.0, abs=0.01)
     remark = the_remark(assess(drifting))
-    assert remark.startswith("channel 'level' drifts by itself: 74 % of its variation is slower")
+    assert remark.startswith("channel 'level' moves slowly: 74 % of its variation is slower")
     assert "learn from longer running" in remark
     assert unshown_remarks(assess(drifting)) == (remark,)
 

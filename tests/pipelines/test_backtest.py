@@ -340,3 +340,19 @@ def test_too_little_in_each_fold_is_refused_by_the_calibration(
         run_backtest(
             tmp_path / "pieces.csv", folder / "test.csv", tmp_path, QUICK, labels=None, at=AT
         )
+
+
+def test_a_channel_that_drifts_by_itself_is_told_and_raises_no_alarm(
+    make_plant: MakePlant, tmp_path: Path
+) -> None:
+    warmer = pl.int_range(3_000).cast(pl.Float64) / 100
+    for name, seed, shift in (("train", 1, 0.0), ("test", 2, 30.0)):
+        mood = (pl.col("mood") + warmer + shift).alias("mood")
+        make_plant(3_000, seed=seed).with_columns(mood).write_csv(tmp_path / f"{name}.csv")
+    files = (tmp_path / "train.csv", tmp_path / "test.csv")
+    summary = run_backtest(*files, tmp_path / "out", QUICK, labels=None, at=AT)
+    assert "channel 'mood' is left out of the score, for it drifts" in "".join(summary["warnings"])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "is left out of the score, for it drifts by itself" in page
+    assert summary["detectors"]["window_pca"]["anomalous_share"] < 0.03
+    assert scores_of(tmp_path / "out")["contribution.mood"].abs().max() == 0
