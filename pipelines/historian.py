@@ -107,15 +107,28 @@ class Historian:
         Raises:
             HistorianError: the table has other channels, or not that version.
         """
+        return self._read(self.channels, version, _span(start, end))
+
+    def read_times(self, *, version: int | None = None) -> pl.DataFrame:
+        """Times of all samples, sorted, and nothing else.
+
+        Raises:
+            HistorianError: the table has other channels, or not that version.
+        """
+        return self._read((), version, [])
+
+    def _read(
+        self, channels: tuple[Channel, ...], version: int | None, chosen: Sequence[pl.Expr]
+    ) -> pl.DataFrame:
         if version is None and not self._samples.exists():
-            return pl.DataFrame(schema=samples_schema(self.channels))
+            return pl.DataFrame(schema=samples_schema(channels))
         snapshot = self._open(version)
         there = stored_channels(snapshot)
         values = (
             name if name in there else pl.lit(None, dtype=pl.Float64).alias(name)
-            for name in channel_names(self.channels)
+            for name in channel_names(channels)
         )
-        rows = rows_of(snapshot).filter(*_span(start, end)).select("time", *values)
+        rows = rows_of(snapshot).filter(*chosen).select("time", *values)
         try:
             return rows.sort("time").collect()
         except FileNotFoundError as error:

@@ -350,7 +350,8 @@ def test_a_channel_that_drifts_by_itself_is_told_and_raises_no_alarm(
         mood = (pl.col("mood") + warmer + shift).alias("mood")
         make_plant(3_000, seed=seed).with_columns(mood).write_csv(tmp_path / f"{name}.csv")
     files = (tmp_path / "train.csv", tmp_path / "test.csv")
-    summary = run_backtest(*files, tmp_path / "out", QUICK, labels=None, at=AT)
+    out = tmp_path / "out"
+    summary: dict[str, Any] = run_backtest(*files, out, QUICK, labels=None, at=AT)
     assert "channel 'mood' is left out of the score, for it drifts" in "".join(summary["warnings"])
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "is left out of the score, for it drifts by itself" in page

@@ -7,9 +7,10 @@ import pytest
 from features.channels import Channel
 from features.grid import WindowConfig
 from features.source import SourceConfig
+from pipelines import history as histories
 from pipelines.config import AssetConfig, AssetInfo, RetrainConfig
 from pipelines.historian import Historian
-from pipelines.history import HistoryError, read_history
+from pipelines.history import STRETCHES, HistoryError, read_history
 from pipelines.labelling import Verdict, label_interval
 from pipelines.settings import Settings
 from pipelines.train import TrainingError, train_asset
@@ -121,3 +122,51 @@ def test_a_fault_of_the_file_that_was_none_is_learned_from(
     assert read_history(asset, settings).normal.height == 193
     say(asset, settings, "maintenance", hours=8)
     assert read_history(asset, settings).normal.height == 193 - 8
+
+
+# --- more than memory holds at once --------------------------------------------------------------
+
+
+@pytest.fixture
+def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A hundred days of one sample an hour, of which a tenth may teach."""
+    monkeypatch.setattr(histories, "MOST_VALUES", 200)
+    settings = Settings(home=tmp_path)
+    times = pl.datetime_range(START, START + timedelta(days=100), "1h", time_unit="us", eager=True)
+    samples = pl.DataFrame({"time": times, "flow": pl.int_range(len(times), eager=True) * 1.0})
+    Historian(settings.historian_address, "pump", CHANNELS).merge(samples, source="a.csv")
+    return settings
+
+
+def test_of_a_long_history_stretches_all_over_it_teach(tmp_path: Path, long: Settings) -> None:
+    asset = make_asset(tmp_path, RetrainConfig(lookback_days=100))
+    history = read_history(asset, long)
+    assert (history.normal.height, history.rows_there) == (200, 1_921)
+    hours = history.normal["time"].diff().drop_nulls().dt.total_hours()
+    assert STRETCHES / 2 < (hours > 1).sum() < STRETCHES
+    assert (hours <= 2 * 1_921 / STRETCHES).all()  # from one part to the next
+    assert history.normal["time"].dt.hour().n_unique() == 24
+    assert history.held_out.height == 200  # the newest
+    assert history.held_out["time"][-1] == START + timedelta(days=100)
+    assert (
+        "in 40 stretches spread over that time: 200 of 1921 rows of normal running"
+        in history.learned()
+    )
+    assert read_history(asset, long).normal.equals(history.normal)
+
+
+def test_a_fault_within_a_stretch_does_not_teach(tmp_path: Path, long: Settings) -> None:
+    faults = [(START + timedelta(days=day)).isoformat() for day in range(0, 80, 2)]
+    ends = [(START + timedelta(days=day, hours=20)).isoformat() for day in range(0, 80, 2)]
+    labels = "".join(f"{start},{end},fault,leak\n" for start, end in zip(faults, ends, strict=True))
+    asset = make_asset(tmp_path, RetrainConfig(lookback_days=100), labels)
+    normal = read_history(asset, long).normal
+    even, hour = (normal["time"] - START).dt.total_days() % 2 == 0, normal["time"].dt.hour()
+    assert normal.height == 200
+    assert not (even & (hour < 20)).any()
+
+
+def test_a_short_history_teaches_as_a_whole(tmp_path: Path, settings: Settings) -> None:
+    history = read_history(make_asset(tmp_path, RetrainConfig()), settings)
+    assert history.normal.height == history.rows_there == 193
+    assert "stretches" not in history.learned()
