@@ -93,7 +93,7 @@ def _weighted(
     means: Float[Tensor, "batch scale channel"], precision: Float[Tensor, "scale channel channel"]
 ) -> Float[Tensor, "batch scale channel"]:
     """``P r`` at each scale, as one product a scale: no precision is copied for each window."""
-    return torch.matmul(means.transpose(0, 1), precision).transpose(0, 1)
+    return torch.matmul(means.transpose(0, 1), precision.to(means.dtype)).transpose(0, 1)
 
 
 class EnergyHead(nn.Module):
@@ -114,20 +114,24 @@ class EnergyHead(nn.Module):
         """Statistics, one a time scale, and reconstruction-based contributions.
 
         The contribution of a channel is the largest over the scales of
-        ``(P r)_i^2 / P_ii``: by how much the statistic falls when the channel is put right.
+        ``(P r)_i^2 / P_ii``: by how much the statistic falls when the channel is put right. In
+        double precision: where residuals hang together closely, large terms cancel out.
         """
         del latent  # distances in latent space detect little: the residual decides
-        weighted = _weighted(means, self.precision)
-        statistics = (weighted * means).sum(dim=2)
-        return statistics, (weighted.square() / self.self_precision).amax(dim=1)
+        exact = means.double()
+        weighted = _weighted(exact, self.precision)
+        statistics = (weighted * exact).sum(dim=2)
+        contribution = (weighted.square() / self.self_precision).amax(dim=1)
+        return statistics.to(means.dtype), contribution.to(means.dtype)
 
     def fill(
         self,
         means: Float[Tensor, "batch scale channel"],
         seen: Bool[Tensor, "batch scale channel"],
     ) -> Float[Tensor, "batch scale channel"]:
-        """`fill_missing` by the covariance of normal running."""
-        return fill_missing(means, seen, self.precision[: len(SCALES)])
+        """`fill_missing` by the covariance of normal running, in double precision."""
+        filled = fill_missing(means.double(), seen, self.precision[: len(SCALES)])
+        return filled.to(means.dtype)
 
 
 class PcaHead(nn.Module):

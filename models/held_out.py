@@ -26,6 +26,8 @@ from models.smoothing import SurpriseAverages
 from models.window_pca import RowPca
 
 BATCH = 256
+JUDGED = 8_192
+"""Windows that a head judges at once."""
 MOST_HEADS = 4
 """Heads for a fold, at most: each is fitted without some of its runs."""
 
@@ -153,8 +155,10 @@ class HeldOut:
         """Statistics of a run, by a head fitted on all the others."""
         others = self.fitted.copy()
         others[run] = False
-        values, _ = _fit_head(model, judged, others)(judged.for_head(run), latent)
-        statistics: NDArray[np.float64] = values.double().numpy()
+        head = _fit_head(model, judged, others)
+        parts = (slice(start, start + JUDGED) for start in range(0, len(run), JUDGED))
+        values = [head(judged.for_head(run[part]), latent[part])[0] for part in parts]
+        statistics: NDArray[np.float64] = torch.cat(values).double().numpy()
         return statistics
 
     def _judge(self, model: FoldModel, chosen: NDArray[np.bool_]) -> _Judged:

@@ -39,13 +39,16 @@ class WindowPca(nn.Module):
         """Reconstruction and scores; missing values are those that the present ones foretell.
 
         The scores are the least squares of the values present, found in a few steps (L. Landweber,
-        1951, https://doi.org/10.2307/2372313); where nothing is missing, the first is exact.
+        1951, https://doi.org/10.2307/2372313); where nothing is missing, the first is exact. In
+        double precision: what is left over may be a thousandth of the values, and is what counts.
         """
-        flat, seen = self.components.flatten(1), present.flatten(1).to(values.dtype)
-        latent = values.flatten(1) @ flat.T
+        flat, observed = self.components.double().flatten(1), values.double().flatten(1)
+        seen = present.flatten(1).to(observed.dtype)
+        latent = observed @ flat.T
         for _ in range(FILLING_STEPS):
-            latent = latent + ((values.flatten(1) - latent @ flat) * seen) @ flat.T
-        return (latent @ flat).reshape(-1, *self.components.shape[1:]), latent
+            latent = latent + ((observed - latent @ flat) * seen) @ flat.T
+        rebuilt = (latent @ flat).reshape(-1, *self.components.shape[1:])
+        return rebuilt.to(values.dtype), latent.to(values.dtype)
 
 
 class RowPca(nn.Module):
