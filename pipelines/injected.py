@@ -21,7 +21,9 @@ SIZE = 5.0
 NAMED = 3
 """Channels that a person looks at first."""
 LONGEST = timedelta(hours=24)
-"""Normal running that a fault is put into; the fault begins in its middle."""
+"""Normal running that a fault is put into, at most; the fault begins in its middle."""
+MOST_ROWS = 10_000
+"""The same in rows: every fault is replayed by itself."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def judge_injected(
 def _longest_normal(
     samples: pl.DataFrame, intervals: Sequence[Interval], max_gap_s: float
 ) -> pl.DataFrame:
-    """End of the longest uninterrupted normal running, a day at most."""
+    """End of the longest uninterrupted normal running, a day and `MOST_ROWS` at most."""
     normal = outside(samples, intervals)
     if normal.is_empty():
         return normal
@@ -96,7 +98,7 @@ def _longest_normal(
     best = sizes["part"][sizes["len"].arg_max() or 0]
     part = numbered.filter(pl.col("part") == best).drop("part")
     newest: datetime = part["time"][-1]
-    return part.filter(pl.col("time") > newest - LONGEST)
+    return part.filter(pl.col("time") > newest - LONGEST).tail(MOST_ROWS)
 
 
 def _judge_kind(

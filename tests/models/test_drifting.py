@@ -103,7 +103,7 @@ def test_what_the_others_foretell_does_not_drift_by_itself() -> None:
 @pytest.mark.parametrize(
     ("why", "change"),
     [
-        ("it goes to and fro", lambda x: x + 5 * np.sin(np.linspace(0, 40, ROWS))),
+        ("it goes up and down", lambda x: x + 5 * np.sin(np.linspace(0, 40, ROWS))),
         ("it is constant", lambda x: 0 * x + 60),
         ("it has no values", lambda x: x * np.nan),
         ("it has too few values", lambda x: np.where(np.arange(ROWS) % 10, np.nan, warm(x))),

@@ -9,6 +9,7 @@ from features.channels import channel_names
 from features.datasets.tep import load_samples
 from features.injection import FAULT_KINDS
 from features.labels import Interval
+from pipelines import injected
 from pipelines.candidate import Origin, asset_windows, make_candidate
 from pipelines.config import AssetConfig, load_asset
 from pipelines.injected import CHANNELS, InjectedFaults, judge_injected
@@ -108,3 +109,15 @@ def test_without_enough_normal_running_nothing_is_tried(
     for frame, intervals in ((samples, [everything]), (samples[:10], [])):
         found = judge_injected(bundle, frame, intervals, deviations=deviations, seed=0)
         assert found == ()
+
+
+def test_of_a_fast_machine_only_the_newest_rows_are_replayed(
+    bundle: Bundle,
+    samples: pl.DataFrame,
+    deviations: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(injected, "MOST_ROWS", 240)
+    few = judge_injected(bundle, samples, [], deviations=deviations, seed=0, count=1)
+    newest = judge_injected(bundle, samples[-240:], [], deviations=deviations, seed=0, count=1)
+    assert few == newest
