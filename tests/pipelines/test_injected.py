@@ -118,6 +118,6 @@ def test_of_a_fast_machine_only_the_newest_rows_are_replayed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(injected, "MOST_ROWS", 240)
-    few = judge_injected(bundle, samples, [], deviations=deviations, seed=0, count=1)
-    newest = judge_injected(bundle, samples[-240:], [], deviations=deviations, seed=0, count=1)
+    few = judge_injected(bundle, samples[:480], [], deviations=deviations, seed=0, count=1)
+    newest = judge_injected(bundle, samples[240:480], [], deviations=deviations, seed=0, count=1)
     assert few == newest
