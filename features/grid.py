@@ -16,15 +16,15 @@ class WindowConfig(BaseModel):
     """``[window]``: the grid and the windows cut from it.
 
     Example:
-        >>> WindowConfig(sample_period_s=60.0, length=32).span_s
-        1920.0
+        >>> WindowConfig(sample_period_s=60.0).span_s
+        960.0
     """
 
     model_config = SECTION
 
     sample_period_s: float = Field(ge=1e-6, le=1e6)
     """Length of a grid cell in seconds."""
-    length: int = Field(default=32, ge=2)
+    length: int = Field(default=16, ge=2)
     """Cells in a window."""
     hop: int = Field(default=1, ge=1)
     """Cells between the ends of consecutive windows."""

@@ -26,9 +26,9 @@ from features.grid import WindowConfig
 from features.schema import SchemaError, check_samples
 
 BenchmarkName = Literal["tep", "skab"]
-PLANT_WINDOW = WindowConfig(sample_period_s=SAMPLE_PERIOD.total_seconds(), length=16)
+PLANT_WINDOW = WindowConfig(sample_period_s=SAMPLE_PERIOD.total_seconds())
 PLANT_LAGS = 3
-PUMP_WINDOW = WindowConfig(sample_period_s=1.0, length=32, max_gap_s=5.0, min_channels=4)
+PUMP_WINDOW = WindowConfig(sample_period_s=1.0, max_gap_s=5.0, min_channels=4)
 """As `init` and `backtest` choose it for such a file."""
 PUMP_LAGS = 5
 """More than on the plant, whose rows lie further apart; not tuned here."""

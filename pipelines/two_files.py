@@ -32,7 +32,6 @@ from pipelines.trial_files import (
 ROW_TIME = "row_time"
 MOST_VALUES = 20_000_000
 """Values of normal running that are learned from, at most: the newest ones; bounds the memory."""
-SLOW_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -221,11 +220,7 @@ def _window(found: WindowConfig, options: TrialOptions, channels: int) -> Window
     period = options.sample_period_s
     if period is not None and period != found.sample_period_s:
         cells = max(1, round(found.max_gap_s / found.sample_period_s))
-        changed |= {
-            "sample_period_s": period,
-            "length": 16 if period >= SLOW_S else 32,
-            "max_gap_s": cells * period,
-        }
+        changed |= {"sample_period_s": period, "max_gap_s": cells * period}
     return WindowConfig.model_validate(found.model_dump() | changed)
 
 

@@ -11,14 +11,14 @@ from features.first_look.pieces import InspectionError, Piece, Remark
 from features.first_look.signals import Signal, nice_period
 from features.grid import WindowConfig
 
-SLOW_S = 60.0
-"""Period from which windows are of 16 cells instead of 32."""
 FASTEST_S = 0.1
 """Period of the fastest process data that this is made for."""
 SHORTEST_S, LONGEST_S = 1e-6, 1e6
 """Periods that a grid can have."""
 PATIENCE = 5
 """Periods of silence that never cut a sequence."""
+MOST_PATIENCE = 16
+"""Periods of silence that cut a sequence, however often it is silent: a window of nothing."""
 DOUBLED = 0.05
 """Share of the rows with the time of the row before from which it is worth a remark."""
 
@@ -63,21 +63,19 @@ def suggest_window(
     else:
         period = nice_period(float(np.median(every)))
     period = min(max(period, SHORTEST_S), LONGEST_S)
-    length = 16 if period >= SLOW_S else 32
     window = WindowConfig(
         sample_period_s=period,
-        length=length,
-        max_gap_s=_usual_silence(times, period, length),
+        max_gap_s=_usual_silence(times, period),
         min_channels=math.ceil(len(signals) / 2),
     )
     return window, _period_remarks(period, counts, every)
 
 
-def _usual_silence(times: Sequence[pl.Series], period: float, length: int) -> float:
+def _usual_silence(times: Sequence[pl.Series], period: float) -> float:
     spacings = np.concatenate([np.diff(_sorted_s(piece)) for piece in times])
     spacings = spacings[spacings > 0]
     often = float(np.quantile(spacings, 0.99)) if len(spacings) else 0.0
-    cells = min(max(math.ceil(2 * often / period), PATIENCE), length)
+    cells = min(max(math.ceil(2 * often / period), PATIENCE), MOST_PATIENCE)
     return float(f"{cells * period:.6g}")
 
 

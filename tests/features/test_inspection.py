@@ -116,7 +116,7 @@ def test_typed_columns_are_read_as_they_are() -> None:
         ("on", "discrete"),
     ]
     assert found.source["time_zone"] is None
-    assert found.window.length == 32
+    assert found.window.length == 16
     assert found.channels[0].range is not None
     assert found.channels[0].range[1] < 200
 
@@ -303,9 +303,9 @@ def test_values_once_a_month_get_the_longest_period() -> None:
 
 
 def test_silences_that_are_usual_do_not_cut() -> None:
-    seconds = np.cumsum(np.where(np.arange(300) % 30 == 0, 10, 1))
+    seconds = np.cumsum(np.where(np.arange(300) % 30 == 0, 7, 1))
     at = [START + timedelta(seconds=int(second)) for second in seconds]
-    assert inspect([piece(time=at, a=noise(300))]).window.max_gap_s == 20.0
+    assert inspect([piece(time=at, a=noise(300))]).window.max_gap_s == 14.0
 
 
 @pytest.mark.parametrize(
