@@ -129,10 +129,11 @@ def fit_detector(
     if isinstance(model.reconstructor, CorrectedPca):
         model.reconstructor.gain.fill_(gain)
         say(f"taking {gain:.0%} of the corrections of the linear model")
-    memory, head = held_out.head(model)
+    recovery, memory, head = held_out.head(model)
     detector = Detector(
         normalizer=model.normalizer,
         reconstructor=model.reconstructor,
+        recovery=recovery,
         memory=memory,
         head=head,
         calibration=calibration,
@@ -296,12 +297,13 @@ def _calibrate(
     held_out: HeldOut, averaged: Mapping[float, Sequence[int]]
 ) -> tuple[Calibration, NDArray[np.float32]]:
     """Fit the three maps in turn; return them and the score of every window."""
-    statistics, fitted = held_out.statistics(), held_out.fitted
+    (statistics, kept), fitted = held_out.statistics(), held_out.fitted
     instant = fit_p_value_map(statistics[fitted])
     surprise = _mapped(instant, statistics)
     smoothing = SurpriseAverages(averaged)
     excess = torch.from_numpy(np.minimum(surprise, LIMIT) - NEUTRAL).float()
-    averages = carried(smoothing, excess, held_out.scored, held_out.segment).double().numpy()
+    averages = carried(smoothing, excess, held_out.scored, torch.from_numpy(kept), held_out.segment)
+    averages = averages.double().numpy()
     smoothed = fit_p_value_map(averages[fitted])
     evidence = np.concatenate([surprise, _mapped(smoothed, averages)], axis=1)
     strongest, distance = evidence.max(axis=1), held_out.distance()

@@ -14,6 +14,7 @@ from models.head import EnergyHead, PcaHead, residual_means, seen_means
 from models.memory import ResidualMemory
 from models.normalizer import Normalizer
 from models.operating_point import OperatingPoint
+from models.recovery import Recovery
 from models.sensors import SensorStatus
 from models.smoothing import LIMIT, SurpriseAverages
 
@@ -63,6 +64,7 @@ class Detector(nn.Module):
         *,
         normalizer: Normalizer,
         reconstructor: nn.Module,
+        recovery: Recovery,
         memory: ResidualMemory,
         head: EnergyHead | PcaHead,
         calibration: Calibration,
@@ -73,6 +75,7 @@ class Detector(nn.Module):
         super().__init__()
         self.normalizer = normalizer
         self.reconstructor = reconstructor
+        self.recovery = recovery
         self.memory = memory
         self.head = head
         self.instant, self.smoothing, self.smoothed, self.combined = calibration
@@ -100,10 +103,12 @@ class Detector(nn.Module):
         reconstruction, latent = self.reconstructor(values, present)
         means = residual_means(values - reconstruction, present)
         means = self.head.fill(means, seen_means(present))
-        lasting, memory = self.memory(means[:, 0], remembered, gate)
+        kept = self.recovery(means)
+        lasting, memory = self.memory(means[:, 0], remembered, gate, kept)
         statistics, contribution = self.head(torch.cat([means, lasting], dim=1), latent)
         surprise = self.instant(statistics)
-        averages, average = self.smoothing(surprise.clamp(max=LIMIT) - NEUTRAL, averaged, gate)
+        excess = surprise.clamp(max=LIMIT) - NEUTRAL
+        averages, average = self.smoothing(excess, averaged, gate, kept)
         evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
         operating_point, distance = self.operating_point(values, present)
         score = self.combined(evidence.amax(dim=1), distance)

@@ -22,6 +22,7 @@ from models.head import (
 from models.memory import RATES, ResidualMemory, residual_limit, supported_rates
 from models.normalizer import Normalizer
 from models.operating_point import OperatingPoint
+from models.recovery import Recovery, fit_recovery
 from models.smoothing import SurpriseAverages
 from models.window_pca import RowPca
 
@@ -53,6 +54,7 @@ class _Said(NamedTuple):
 class FittedHead(NamedTuple):
     """A head, and the memories that it judges beside the window."""
 
+    recovery: Recovery
     memory: ResidualMemory
     head: EnergyHead | PcaHead
 
@@ -60,10 +62,13 @@ class FittedHead(NamedTuple):
 class _Judged(NamedTuple):
     """What a head is fitted on, and what it judges, of every window."""
 
+    recovery: Recovery
     memory: ResidualMemory
     means: Float[Tensor, "window scale channel"]
     """0 where a channel has no value: what is filled in has less variance than what is measured."""
     filled: Float[Tensor, "window scale channel"]
+    kept: Float[Tensor, " window"]
+    """Share of the memories that each leaves."""
     lasting: Float[Tensor, "window rate channel"]
 
     def for_head(self, places: NDArray[np.int64]) -> Float[Tensor, "window scale channel"]:
@@ -103,16 +108,20 @@ class HeldOut:
         for places, part in zip(self.places, self.parts, strict=True):
             self.seen[places] = part.seen
 
-    def statistics(self) -> NDArray[np.float64]:
+    def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Statistics of each window by a model and memories that never saw its fold.
+
+        And the share of all memories that each window leaves.
 
         Nor has the head seen the window's run; other runs of the fold it has, as the head that
         goes out will have seen them all.
         """
         columns: list[NDArray[np.float64]] = []
+        kept = np.ones(len(self.fold), np.float32)
         for number, model in enumerate(self.models):
             judged = self._judge(model, self.fitted & (self.fold != number))
             places, latent = self.places[number], self.parts[number].latent
+            kept[places] = judged.kept[places].numpy()
             columns.append(
                 np.concatenate(
                     [
@@ -124,7 +133,7 @@ class HeldOut:
         statistics = np.zeros((len(self.fold), columns[0].shape[1]))
         for places, column in zip(self.places, columns, strict=True):
             statistics[places] = column
-        return statistics
+        return statistics, kept
 
     def distance(self) -> NDArray[np.float64]:
         """From where the other folds ran, of each window; 1 = a new operating point."""
@@ -136,7 +145,8 @@ class HeldOut:
     def head(self, model: FoldModel) -> FittedHead:
         """Memories and head for a model trained on everything, from residuals that it never saw."""
         judged = self._judge(model, self.fitted)
-        return FittedHead(judged.memory, _fit_head(model, judged, self.fitted))
+        head = _fit_head(model, judged, self.fitted)
+        return FittedHead(judged.recovery, judged.memory, head)
 
     def _runs(self, places: NDArray[np.int64]) -> list[slice]:
         """Stretches of a fold that are uninterrupted; neighbours together where there are many."""
@@ -164,9 +174,10 @@ class HeldOut:
     def _judge(self, model: FoldModel, chosen: NDArray[np.bool_]) -> _Judged:
         """What a head judges, of every window, by memories fitted on the chosen ones."""
         means, places = self._means(model.normalizer), torch.from_numpy(chosen)
-        limit = residual_limit(means[places, 0])
+        limit, recovery = residual_limit(means[places, 0]), fit_recovery(means[places])
         if isinstance(model.reconstructor, RowPca):
-            return _Judged(ResidualMemory((), limit), means, means, means[:, :0])
+            memory = ResidualMemory((), limit)
+            return _Judged(recovery, memory, means, means, recovery(means), means[:, :0])
         filled = means
         holed = ~self.seen.flatten(1).all(dim=1)
         if holed.any():
@@ -174,7 +185,9 @@ class HeldOut:
             whole = fit_energy_head(means[places])
             filled[holed] = whole.fill(means[holed], self.seen[holed])
         memory = ResidualMemory(supported_rates(RATES, int(self.fitted.sum())), limit)
-        return _Judged(memory, means, filled, self._remembered(memory, filled[:, 0]))
+        kept = recovery(filled)
+        lasting = self._remembered(memory, filled[:, 0], kept)
+        return _Judged(recovery, memory, means, filled, kept, lasting)
 
     def _means(self, wanted: Normalizer) -> Float[Tensor, "window scale channel"]:
         """Residuals in the standard units of one model: a channel may move more in another's."""
@@ -184,9 +197,12 @@ class HeldOut:
         return means
 
     def _remembered(
-        self, memory: ResidualMemory, last: Float[Tensor, "window channel"]
+        self,
+        memory: ResidualMemory,
+        last: Float[Tensor, "window channel"],
+        kept: Float[Tensor, " window"],
     ) -> Float[Tensor, "window rate channel"]:
-        flat = carried(memory, last, self.scored, self.segment)
+        flat = carried(memory, last, self.scored, kept, self.segment)
         return flat.reshape(len(last), len(memory.rates), last.shape[1])
 
 
@@ -203,14 +219,16 @@ def carried(
     module: ResidualMemory | SurpriseAverages,
     values: Float[Tensor, "window value"],
     scored: NDArray[np.bool_],
+    kept: Float[Tensor, " window"],
     segment: NDArray[np.int64],
 ) -> Float[Tensor, "window average"]:
     """What a module with a state gives for each window, with the state of the window before it.
 
     Args:
-        module: takes values, state and which windows count; knows the size of its state.
+        module: takes values, state, which windows count and what they leave; knows its state size.
         values: in order of time.
         scored: whether a window counts, (window,).
+        kept: share of the memory that a window leaves.
         segment: number of its uninterrupted stretch, rising; each begins with a state of zeros.
     """
     weights = torch.from_numpy(scored).float()
@@ -219,7 +237,7 @@ def carried(
         state = torch.zeros(module.state_size)
         for start in range(0, len(places), BATCH):
             part = places[start : start + BATCH]
-            given, state = module(values[part], state, weights[part])
+            given, state = module(values[part], state, weights[part], kept[part])
             parts.append(given.flatten(1))
     return torch.cat(parts)
 

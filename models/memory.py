@@ -36,8 +36,8 @@ class ResidualMemory(nn.Module):
 
     Example:
         >>> memory = ResidualMemory((0.5,), torch.tensor([4.0, 4.0]))
-        >>> residual, scored = torch.tensor([[2.0, 0.0], [8.0, 2.0]]), torch.ones(2)
-        >>> memory(residual, torch.zeros(2), scored)[0].tolist()  # [8, 2] counts as [4, 1]
+        >>> residual, ones = torch.tensor([[2.0, 0.0], [8.0, 2.0]]), torch.ones(2)
+        >>> memory(residual, torch.zeros(2), ones, ones)[0].tolist()  # [8, 2] counts as [4, 1]
         [[[1.0, 0.0]], [[2.5, 0.5]]]
     """
 
@@ -56,6 +56,7 @@ class ResidualMemory(nn.Module):
         residual: Float[Tensor, "batch channel"],
         state: Float[Tensor, " state"],
         scored: Float[Tensor, " batch"],
+        kept: Float[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch rate channel"], Float[Tensor, " state"]]:
         """Averages after each window, and the state that the next call starts from."""
         if not self.rates:
@@ -63,9 +64,11 @@ class ResidualMemory(nn.Module):
         excess = (residual.abs() / self.limit).amax(dim=1, keepdim=True)
         cut = residual / excess.clamp(min=1.0)
         before = state.reshape(len(self.rates), -1)
-        after = [average(cut, before[place], scored) for place, average in enumerate(self.averages)]
+        after = [
+            average(cut, before[place], scored, kept) for place, average in enumerate(self.averages)
+        ]
         averages = torch.stack([average for average, _ in after], dim=1)
-        return averages, torch.cat([kept for _, kept in after])
+        return averages, torch.cat([last for _, last in after])
 
 
 def supported_rates(rates: Sequence[float], windows: int) -> tuple[float, ...]:

@@ -116,6 +116,19 @@ def test_the_score_rises_with_the_fault_and_its_channel_is_named(
     assert means[3] > means[0] + 2.0
 
 
+def test_the_score_is_normal_again_soon_after_the_fault(
+    fitted: FittedDetector, recipe: Recipe, plant: Plant, cut: Cut
+) -> None:
+    cells = plant(1_001, 600)
+    cells[200:400, 1] += np.float32(8.0 * SPREAD[recipe.channels[1].name])
+    found = score(fitted.detector, cut([cells]).take(slice(None))).score
+    length = recipe.window.length
+    over = 400 - (length - 1) + length + 8  # its last cell has left the window, and a little more
+    normal = score(fitted.detector, cut([plant(1_001, 600)]).take(slice(None))).score
+    assert found[210 : 400 - length].min().item() > normal.max().item()
+    assert found[over:].max().item() < max(2.0, 1.5 * normal[over:].max().item())
+
+
 def test_expected_values_are_in_engineering_units(
     fitted: FittedDetector, fresh: NDArray[np.float32]
 ) -> None:

@@ -49,9 +49,9 @@ def noise(rows: int, *, seed: int) -> NDArray[np.float32]:
 
 def test_no_head_has_seen_the_run_that_it_judges() -> None:
     runs = [noise(400, seed=seed) for seed in range(4)]  # two a fold
-    before = held_out(*runs).statistics()
+    before = held_out(*runs).statistics()[0]
     runs[0] = runs[0] * np.float32(1.25)
-    after = held_out(*runs).statistics()
+    after = held_out(*runs).statistics()[0]
     own, next_to_it = (slice(first, first + 393) for first in (0, 393))
     scales = slice(len(SCALES))
     np.testing.assert_allclose(after[own, scales], 1.25**2 * before[own, scales], rtol=1e-4)
@@ -67,7 +67,7 @@ def test_many_runs_share_heads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "fit_energy_head", counted)
     found = held_out(*(noise(60, seed=seed) for seed in range(20)))
-    assert np.isfinite(found.statistics()).all()
+    assert np.isfinite(found.statistics()[0]).all()
     assert len(fitted) == 2 * MOST_HEADS
 
 
@@ -78,6 +78,6 @@ def test_a_silent_channel_makes_normal_windows_no_more_anomalous_than_whole_ones
     cells[600:640, 2] = cells[1_600:1_640, 2] = np.nan
     found = held_out(cells)
     silent = ~found.seen.all(dim=(1, 2)).numpy()
-    statistics = found.statistics()[:, : len(SCALES)]
+    statistics = found.statistics()[0][:, : len(SCALES)]
     assert 0 < silent.sum() < 100
     assert (np.median(statistics[silent], axis=0) < np.median(statistics, axis=0) * 1.5).all()

@@ -26,35 +26,39 @@ def test_any_batches_give_the_memories_of_one_by_one(data: st.DataObject) -> Non
     residual = noise(rows, seed=data.draw(st.integers(0, 9)))
     scored = torch.tensor(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows))).float()
     inner = data.draw(st.sets(st.integers(1, max(1, rows - 1)), max_size=4)) if rows > 1 else set()
+    shares = st.lists(st.sampled_from([1.0, 0.75, 0.5]), min_size=rows, max_size=rows)
+    kept = torch.tensor(data.draw(shares))
     memory, start = ResidualMemory(RATES, WIDE / 1e6), torch.zeros(len(RATES) * CHANNELS)
-    whole, kept = memory(residual, start, scored)
+    whole, last_state = memory(residual, start, scored, kept)
     parts, state = [], start
     for first, last in pairwise([0, *sorted(inner), rows]):
-        part, state = memory(residual[first:last], state, scored[first:last])
+        cut = slice(first, last)
+        part, state = memory(residual[cut], state, scored[cut], kept[cut])
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts), whole)
-    torch.testing.assert_close(state, kept)
+    torch.testing.assert_close(state, last_state)
 
 
 def test_each_rate_is_the_plain_average_at_that_rate() -> None:
-    residual, scored = noise(50, seed=0), torch.ones(50)
+    residual, ones = noise(50, seed=0), torch.ones(50)
     memory = ResidualMemory(RATES, WIDE)
-    found, _ = memory(residual, torch.zeros(memory.state_size), scored)
+    found, _ = memory(residual, torch.zeros(memory.state_size), ones, ones)
     for place, rate in enumerate(RATES):
-        expected, _ = Smoothing(rate)(residual, torch.zeros(CHANNELS), scored)
+        expected, _ = Smoothing(rate)(residual, torch.zeros(CHANNELS), ones, ones)
         torch.testing.assert_close(found[:, place], expected)
 
 
 def test_a_spike_of_any_size_is_remembered_as_one_at_the_limit_and_keeps_its_direction() -> None:
     memory = ResidualMemory((0.05,), torch.tensor([4.0, 4.0, 8.0]))
     spikes = torch.tensor([[400.0, -100.0, 200.0], [4.0, -1.0, 2.0]])
-    found = [memory(spike[None], torch.zeros(3), torch.ones(1))[0] for spike in spikes]
+    one = torch.ones(1)
+    found = [memory(spike[None], torch.zeros(3), one, one)[0] for spike in spikes]
     torch.testing.assert_close(found[0], found[1])
 
 
 def test_without_a_rate_nothing_is_remembered() -> None:
     memory = ResidualMemory((), WIDE)
-    averages, state = memory(noise(5, seed=0), torch.zeros(0), torch.ones(5))
+    averages, state = memory(noise(5, seed=0), torch.zeros(0), torch.ones(5), torch.ones(5))
     assert averages.shape == (5, 0, CHANNELS)
     assert (memory.state_size, len(state)) == (0, 0)
 
@@ -80,7 +84,7 @@ def test_a_small_lasting_deviation_stands_out_of_the_memory_and_not_of_single_wi
 
     def judged(residual: torch.Tensor) -> torch.Tensor:
         means = residual[:, None].expand(-1, 3, -1)
-        return torch.cat([means, memory(residual, zeros, every)[0]], dim=1)
+        return torch.cat([means, memory(residual, zeros, every, every)[0]], dim=1)
 
     head = fit_energy_head(judged(normal), RATES)
     statistics, contribution = head(judged(fresh), torch.zeros(4_000, 1))
@@ -103,11 +107,12 @@ def test_each_stretch_begins_without_a_memory() -> None:
     averages = SurpriseAverages({0.5: (0,)})
     values = torch.tensor([[4.0], [4.0], [4.0], [4.0]])
     segment, scored = np.array([0, 0, 1, 1]), np.ones(4, dtype=bool)
-    assert carried(averages, values, scored, segment).flatten().tolist() == [2.0, 3.0, 2.0, 3.0]
+    found = carried(averages, values, scored, torch.ones(4), segment)
+    assert found.flatten().tolist() == [2.0, 3.0, 2.0, 3.0]
 
 
 def test_long_stretches_are_carried_from_batch_to_batch() -> None:
-    memory, residual = ResidualMemory(RATES, WIDE), noise(700, seed=5)
-    expected, _ = memory(residual, torch.zeros(memory.state_size), torch.ones(700))
-    found = carried(memory, residual, np.ones(700, dtype=bool), np.zeros(700, dtype=np.int64))
+    memory, residual, ones = ResidualMemory(RATES, WIDE), noise(700, seed=5), torch.ones(700)
+    expected, _ = memory(residual, torch.zeros(memory.state_size), ones, ones)
+    found = carried(memory, residual, np.ones(700, dtype=bool), ones, np.zeros(700, np.int64))
     torch.testing.assert_close(found, expected.flatten(1))

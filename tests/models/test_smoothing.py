@@ -30,11 +30,11 @@ def cuts(draw: st.DrawFn, count: int) -> list[int]:
 
 
 def smooth_one_by_one(
-    values: list[float], scored: list[bool], start: float, rate: float
+    values: list[float], scored: list[bool], kept: list[float], start: float, rate: float
 ) -> list[float]:
     averages, average = [], start
-    for value, counts in zip(values, scored, strict=True):
-        average = average + rate * (value - average) if counts else average
+    for value, counts, share in zip(values, scored, kept, strict=True):
+        average = (1.0 - rate) * share * average + rate * value if counts else average
         averages.append(average)
     return averages
 
@@ -43,17 +43,25 @@ def smooth_one_by_one(
 @given(st.data())
 def test_any_batches_give_the_averages_of_one_by_one(data: st.DataObject) -> None:
     rows = data.draw(
-        st.lists(st.tuples(st.floats(-1.0, 10.0, width=32), st.booleans()), min_size=1, max_size=40)
+        st.lists(
+            st.tuples(
+                st.floats(-1.0, 10.0, width=32), st.booleans(), st.sampled_from([1.0, 0.875, 0.5])
+            ),
+            min_size=1,
+            max_size=40,
+        )
     )
     start = data.draw(st.floats(-1.0, 10.0, width=32))
     bounds = data.draw(cuts(len(rows)))
-    values = torch.tensor([[value] for value, _ in rows])
-    scored = torch.tensor([float(counts) for _, counts in rows])
+    numbers, counted, shares = ([*column] for column in zip(*rows, strict=True))
+    values = torch.tensor(numbers)[:, None]
+    scored, kept = torch.tensor(counted).float(), torch.tensor(shares)
     smoothing, state, found = Smoothing(), torch.tensor([start]), []
     for first, last in pairwise(bounds):
-        averages, state = smoothing(values[first:last], state, scored[first:last])
+        part = slice(first, last)
+        averages, state = smoothing(values[part], state, scored[part], kept[part])
         found += averages[:, 0].tolist()
-    expected = smooth_one_by_one([v for v, _ in rows], [s for _, s in rows], start, smoothing.rate)
+    expected = smooth_one_by_one(numbers, counted, shares, start, smoothing.rate)
     assert found == pytest.approx(expected, abs=1e-4)
     assert state.item() == pytest.approx(expected[-1], abs=1e-4)
 
@@ -61,30 +69,31 @@ def test_any_batches_give_the_averages_of_one_by_one(data: st.DataObject) -> Non
 def test_a_device_averages_a_batch_as_exactly_as_one_by_one(tmp_path: Path) -> None:
     torch.manual_seed(0)
     values, scored = torch.rand(256, 3), (torch.rand(256) < 0.9).float()
-    torch.onnx.export(
-        Smoothing().eval(), (values, torch.zeros(3), scored), tmp_path / "s.onnx", dynamo=True
-    )
+    inputs = (values, torch.zeros(3), scored, 1.0 - 0.5 * (torch.rand(256) < 0.1).float())
+    torch.onnx.export(Smoothing().eval(), inputs, tmp_path / "s.onnx", dynamo=True)
     session = onnxruntime.InferenceSession(tmp_path / "s.onnx")
     names = (given.name for given in session.get_inputs())
-    inputs = (values, torch.zeros(3), scored)
     found, _ = session.run(
         None, {name: part.numpy() for name, part in zip(names, inputs, strict=True)}
     )
     counts = (scored > 0).tolist()
-    expected = [smooth_one_by_one(column.tolist(), counts, 0.0, RATE) for column in values.T]
+    kept = inputs[3].tolist()
+    expected = [smooth_one_by_one(column.tolist(), counts, kept, 0.0, RATE) for column in values.T]
     np.testing.assert_allclose(found.T, expected, rtol=1e-6)
 
 
 def test_windows_that_are_not_scored_leave_the_average_alone() -> None:
     values = torch.tensor([[5.0], [1e6], [1e6]])
-    averages, state = Smoothing()(values, torch.tensor([2.0]), torch.tensor([1.0, 0.0, 0.0]))
+    scored, kept = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.5])
+    averages, state = Smoothing()(values, torch.tensor([2.0]), scored, kept)
     assert averages[0] == averages[1] == averages[2] == state
 
 
 def test_a_long_batch_loses_no_precision() -> None:
     values = torch.rand(256, 1, generator=torch.Generator().manual_seed(0)) * 10.0
-    averages, _ = Smoothing()(values, torch.zeros(1), torch.ones(256))
-    expected = smooth_one_by_one(values[:, 0].tolist(), [True] * 256, 0.0, 0.15)
+    ones = torch.ones(256)
+    averages, _ = Smoothing()(values, torch.zeros(1), ones, ones)
+    expected = smooth_one_by_one(values[:, 0].tolist(), [True] * 256, ones.tolist(), 0.0, 0.15)
     assert averages[:, 0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
