@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field, model_validator
 from features.channels import SECTION, Channel, channel_names
 from features.schema import check_samples
 
+USUAL_LENGTH = 16
+"""Cells in a window, unless said otherwise."""
 MOST_CELLS_HELD = 1_000_000
 """Cells that a gap or the lateness may span: bounds the memory of the device."""
 
@@ -24,7 +26,7 @@ class WindowConfig(BaseModel):
 
     sample_period_s: float = Field(ge=1e-6, le=1e6)
     """Length of a grid cell in seconds."""
-    length: int = Field(default=16, ge=2)
+    length: int = Field(default=USUAL_LENGTH, ge=2)
     """Cells in a window."""
     hop: int = Field(default=1, ge=1)
     """Cells between the ends of consecutive windows."""

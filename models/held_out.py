@@ -52,7 +52,7 @@ class _Said(NamedTuple):
 
 
 class FittedHead(NamedTuple):
-    """A head, and the memories that it judges beside the window."""
+    """A head, the memories that it judges beside the window, and what ends them."""
 
     recovery: Recovery
     memory: ResidualMemory
@@ -111,10 +111,12 @@ class HeldOut:
     def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Statistics of each window by a model and memories that never saw its fold.
 
-        And the share of all memories that each window leaves.
-
         Nor has the head seen the window's run; other runs of the fold it has, as the head that
         goes out will have seen them all.
+
+        Returns:
+            The statistics, (window, statistic), and the share of all memories that each window
+            leaves, (window,).
         """
         columns: list[NDArray[np.float64]] = []
         kept = np.ones(len(self.fold), np.float32)

@@ -9,7 +9,7 @@ import polars as pl
 
 from features.first_look.pieces import InspectionError, Piece, Remark
 from features.first_look.signals import Signal, nice_period
-from features.grid import WindowConfig
+from features.grid import USUAL_LENGTH, WindowConfig
 
 FASTEST_S = 0.1
 """Period of the fastest process data that this is made for."""
@@ -17,8 +17,6 @@ SHORTEST_S, LONGEST_S = 1e-6, 1e6
 """Periods that a grid can have."""
 PATIENCE = 5
 """Periods of silence that never cut a sequence."""
-MOST_PATIENCE = 16
-"""Periods of silence that cut a sequence, however often it is silent: a window of nothing."""
 DOUBLED = 0.05
 """Share of the rows with the time of the row before from which it is worth a remark."""
 
@@ -75,7 +73,8 @@ def _usual_silence(times: Sequence[pl.Series], period: float) -> float:
     spacings = np.concatenate([np.diff(_sorted_s(piece)) for piece in times])
     spacings = spacings[spacings > 0]
     often = float(np.quantile(spacings, 0.99)) if len(spacings) else 0.0
-    cells = min(max(math.ceil(2 * often / period), PATIENCE), MOST_PATIENCE)
+    # a window of nothing cuts a sequence, however often that happens
+    cells = min(max(math.ceil(2 * often / period), PATIENCE), USUAL_LENGTH)
     return float(f"{cells * period:.6g}")
 
 

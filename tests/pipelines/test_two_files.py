@@ -126,6 +126,7 @@ def test_without_times_rows_are_evenly_apart(
     apart = period_s or 1.0
     assert pair.notes == (f"No column holds times: rows were taken as {apart:g} s apart, {told}",)
     assert (pair.has_times, pair.asset.window.sample_period_s) == (False, apart)
+    assert pair.asset.window.length == 16
     samples = read_normal(pair).samples
     assert samples["flow"].to_list() == frame["flow"].to_list()
     assert (samples["time"].diff().drop_nulls().dt.total_seconds() == apart).all()
