@@ -33,13 +33,14 @@ from models.correction import CorrectedPca, find_gain, fit_corrected_pca
 from models.detector import Calibration, Detector
 from models.drifting import find_drifting
 from models.gate import RegimeGate
-from models.head import SCALES
+from models.head import SCALES, EnergyHead, PcaHead
 from models.held_out import FoldModel, HeldOut, carried
 from models.memory import supported_rates
 from models.new_states import find_new_states
 from models.normalizer import fit_normalizer
 from models.operating_point import fit_operating_point
 from models.sensors import fit_sensor_status
+from models.single_cause import SingleCause, fit_single_cause
 from models.smoothing import LIMIT, LONG_RATE, RATE, SurpriseAverages
 from models.training import TrainingLogger, TrainingWindows
 from models.window_pca import fit_row_pca, fit_window_pca
@@ -51,7 +52,7 @@ LEAST_WINDOWS = 100
 GAIN_WINDOWS = 2_000
 """Windows of each fold that decide the share of the corrections, about."""
 LINEAR_WINDOWS = 20_000
-"""Windows that the principal components are taken from, at most."""
+"""Windows that the principal components are taken from, at most; and correlations, about."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ def fit_detector(
     scored = scored & ~new.any(axis=1)
     gain = _share_corrections(models, windows, np.where(scored, fold, -1))
     held_out = HeldOut(windows, models, fold, scored)
-    calibration, score = _calibrate(
-        held_out, averaged_statistics(recipe.model.reconstructor, int(held_out.fitted.sum()))
-    )
+    statistics, kept = held_out.statistics()
+    averaged = averaged_statistics(recipe.model.reconstructor, int(held_out.fitted.sum()))
+    calibration, score = _calibrate(held_out, statistics, kept, averaged)
     say(f"training {recipe.model.reconstructor} on all normal running")
     seed = recipe.model.seed
     model = _fit_model(windows, index, recipe.model, seed=seed, used=used, logger=logger)
@@ -140,6 +141,7 @@ def fit_detector(
         gate=gate,
         operating_point=model.operating_point,
         sensors=fit_sensor_status(recipe.channels, windows, index),
+        cause=_fit_cause(windows, index, model, head, statistics[held_out.fitted]),
     )
     whole = fold >= 0
     normal = NormalScores(
@@ -260,6 +262,27 @@ def _fit_model(
     return FoldModel(normalizer, fit_row_pca(values[:, :, -1]), point)
 
 
+def _fit_cause(
+    windows: Windows,
+    index: NDArray[np.int64],
+    model: FoldModel,
+    head: EnergyHead | PcaHead,
+    statistics: NDArray[np.float64],
+) -> SingleCause | None:
+    """None for the classical statistics: they are a rival, and name no cause."""
+    if isinstance(head, PcaHead):
+        return None
+    some = index[:: max(1, len(index) // LINEAR_WINDOWS)]
+    values, _ = model.normalizer(torch.from_numpy(windows.cells[windows.ends[some], :, None]))
+    return fit_single_cause(
+        model.reconstructor,
+        head,
+        values=values[:, :, 0],
+        statistics=statistics,
+        length=windows.length,
+    )
+
+
 def _share_corrections(models: list[FoldModel], windows: Windows, fold: NDArray[np.int64]) -> float:
     """Find how much of the corrections to take on windows that they were not made from, and do."""
     unseen = []
@@ -294,10 +317,13 @@ def averaged_statistics(
 
 
 def _calibrate(
-    held_out: HeldOut, averaged: Mapping[float, Sequence[int]]
+    held_out: HeldOut,
+    statistics: NDArray[np.float64],
+    kept: NDArray[np.float32],
+    averaged: Mapping[float, Sequence[int]],
 ) -> tuple[Calibration, NDArray[np.float32]]:
     """Fit the three maps in turn; return them and the score of every window."""
-    (statistics, kept), fitted = held_out.statistics(), held_out.fitted
+    fitted = held_out.fitted
     instant = fit_p_value_map(statistics[fitted])
     surprise = _mapped(instant, statistics)
     smoothing = SurpriseAverages(averaged)

@@ -16,6 +16,7 @@ from models.normalizer import Normalizer
 from models.operating_point import OperatingPoint
 from models.recovery import Recovery
 from models.sensors import SensorStatus
+from models.single_cause import SingleCause
 from models.smoothing import LIMIT, SurpriseAverages
 
 
@@ -71,6 +72,7 @@ class Detector(nn.Module):
         gate: RegimeGate,
         operating_point: OperatingPoint,
         sensors: SensorStatus,
+        cause: SingleCause | None,
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
@@ -82,6 +84,7 @@ class Detector(nn.Module):
         self.gate = gate
         self.operating_point = operating_point
         self.sensors = sensors
+        self.cause = cause
         self.state_size = 1 + memory.state_size + self.smoothing.state_size
 
     @override
@@ -105,16 +108,22 @@ class Detector(nn.Module):
         means = self.head.fill(means, seen_means(present))
         kept = self.recovery(means)
         lasting, memory = self.memory(means[:, 0], remembered, gate, kept)
-        statistics, contribution = self.head(torch.cat([means, lasting], dim=1), latent)
+        judged, seen = torch.cat([means, lasting], dim=1), present.any(dim=2)
+        statistics, contribution = self.head(judged, latent)
         surprise = self.instant(statistics)
         excess = surprise.clamp(max=LIMIT) - NEUTRAL
         averages, average = self.smoothing(excess, averaged, gate, kept)
         evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
         operating_point, distance = self.operating_point(values, present)
         score = self.combined(evidence.amax(dim=1), distance)
+        contribution = contribution * seen.to(contribution.dtype)
+        if self.cause is not None:
+            cause = self.cause(judged, statistics, surprise, seen) * gate.unsqueeze(1)
+            contribution = contribution * (1.0 - cause.amax(dim=1, keepdim=True) + cause)
+            sensor_status = self.cause.mark(sensor_status, cause)
         return Detection(
             score=score,
-            contribution=contribution * present.any(dim=2).to(contribution.dtype),
+            contribution=contribution,
             sensor_status=sensor_status,
             gate=gate,
             reconstruction=self.normalizer.restore(reconstruction),

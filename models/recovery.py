@@ -48,11 +48,16 @@ class Recovery(nn.Module):
         quarter, window = means[:, QUARTER].abs(), means[:, WINDOW].abs()
         now = (quarter / self.deviations[0]).amax(dim=1)
         back = ((window - quarter) / self.deviations[1]).amax(dim=1)
-        return 1.0 - FORGOTTEN * _ramp(back, STEP_BACK) * (1.0 - _ramp(now, ORDINARY))
+        return 1.0 - FORGOTTEN * ramp(back, STEP_BACK) * (1.0 - ramp(now, ORDINARY))
 
 
-def _ramp(values: Float[Tensor, " batch"], between: tuple[float, float]) -> Float[Tensor, " batch"]:
-    """0 below, 1 above, and in between as far as the value is: no step that rounding decides."""
+def ramp(values: Float[Tensor, "..."], between: tuple[float, float]) -> Float[Tensor, "..."]:
+    """0 below, 1 above, and in between as far as the value is: no step that rounding decides.
+
+    Example:
+        >>> ramp(torch.tensor([1.0, 2.5, 9.0]), (2.0, 4.0)).tolist()
+        [0.0, 0.25, 1.0]
+    """
     low, high = between
     return ((values - low) / (high - low)).clamp(0.0, 1.0)
 

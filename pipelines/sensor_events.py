@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.events import EventLog, describe_sensor
 from faultwatch_edge.message import NE107, Message, MessageWriter
+from faultwatch_edge.times import microseconds
 
 CODES = {word: code for code, word in NE107.items()}
 
@@ -36,7 +37,8 @@ class SensorEvents:
         self._channels = {channel.name: channel for channel in bundle.manifest.channels}
         self._places = {name: place for place, name in enumerate(self._channels)}
         writer = MessageWriter(bundle.manifest, bundle.sha256, is_historical=True)
-        self._log = EventLog(writer, bundle.manifest.channels)
+        off_delay_us = microseconds(bundle.manifest.alarm.off_delay_s)
+        self._log = EventLog(writer, bundle.manifest.channels, off_delay_us=off_delay_us)
         self._before = np.zeros(len(self._channels), np.int8)
         self._active: dict[str, SensorRecord] = {}
         self.records: list[SensorRecord] = []
@@ -44,7 +46,7 @@ class SensorEvents:
     def add(
         self, codes: NDArray[np.int8], windows: NDArray[np.float32], end_us: NDArray[np.int64]
     ) -> None:
-        """Take the next windows; the log is asked only where a code changes, else it is silent.
+        """Take the next windows; the log is asked where a code changes or it waits, else is silent.
 
         Args:
             codes: NE 107, (window, channel).
@@ -53,7 +55,9 @@ class SensorEvents:
         """
         changed = (codes != np.concatenate([self._before[None], codes[:-1]])).any(axis=1)
         self._before = codes[-1]
-        for number in np.flatnonzero(changed).tolist():
+        for number, is_changed in enumerate(changed.tolist()):
+            if not (is_changed or self._log.is_waiting):
+                continue
             at_us = int(end_us[number])
             for message in self._log.sensors(codes[number].tolist(), windows[number], at_us):
                 self._keep(message, windows[number], at_us)

@@ -17,7 +17,7 @@ from models import crossfit
 from models.calibration import CalibrationError
 from models.crossfit import FittedDetector, Recipe, fit_detector
 from models.detector import Detection, Detector, score_run
-from models.sensors import FAILURE, GOOD
+from models.sensors import FAILURE, GOOD, MAINTENANCE_REQUIRED
 
 Cells = NDArray[np.float32]
 Plant = Callable[[int, int], Cells]
@@ -25,6 +25,7 @@ Cut = Callable[[Sequence[Cells]], Windows]
 
 SPREAD = {"flow": 1.0, "speed": 50.0, "pressure": 0.01, "level": 5.0}
 """Unit of each channel: the size of what is injected."""
+NAMES = tuple(SPREAD)
 NAN = np.float32("nan")
 
 
@@ -225,6 +226,25 @@ def test_the_score_goes_on_without_a_stuck_sensor(
     assert not found.sensor_status[:, [0, 1, 2, 4, 5]].any()
     assert not found.contribution[150:, 3].any()
     torch.testing.assert_close(found.score[-100:], wanted.score[-100:], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["vae", "window_pca"], indirect=True)
+def test_a_sensor_that_the_others_contradict_is_named_and_nothing_beside_it(
+    fitted: FittedDetector, plant: Plant, cut: Cut
+) -> None:
+    one, two = plant(1_000, 400), plant(1_000, 400)
+    for cells, places in ((one, [1]), (two, [1, 3])):
+        for place in places:
+            cells[200:, place] += np.float32(16.0 * SPREAD[NAMES[place]])
+    alone, together = (
+        score(fitted.detector, cut([cells]).take(slice(None))) for cells in (one, two)
+    )
+    share = alone.contribution[220:] / alone.contribution[220:].sum(dim=1, keepdim=True)
+    assert (share[:, 1] > 0.95).float().mean().item() > 0.9
+    assert (alone.sensor_status[220:, 1] == MAINTENANCE_REQUIRED).float().mean().item() > 0.9
+    assert not alone.sensor_status[:180].any()
+    assert not alone.sensor_status[:, [0, 2, 3, 4, 5]].any()
+    assert not together.sensor_status.any()
 
 
 def test_a_new_operating_point_is_seen(fitted: FittedDetector, plant: Plant, cut: Cut) -> None:

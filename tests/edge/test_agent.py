@@ -80,7 +80,9 @@ def test_alarm_message_says_what_where_and_since_when(bundle: Bundle) -> None:
             {"channel": "flow", "unit": "m3/h", "observed": 18.0, "expected": 10.0, "share": 1.0}
         ],
         "priority": "high",
-        "message": f"Feed pump 07, Plant A: Differs from normal running (flow), since {at(22)}",
+        "message": (
+            f"Feed pump 07, Plant A: Differs from normal running (flow alone), since {at(22)}"
+        ),
         "cause": "Worn impeller",
         "consequence": "The boiler runs dry",
         "action": "Switch to pump 08",
@@ -264,7 +266,7 @@ def test_a_new_operating_point_is_told_as_that_and_not_as_an_alarm(knowing: Bund
     ]
     began, ended = messages
     assert began["message"] == (
-        "Feed pump 07, Plant A: New operating point (flow), since 1970-01-01T00:00:24Z"
+        "Feed pump 07, Plant A: New operating point (flow alone), since 1970-01-01T00:00:24Z"
     )
     assert began["status"] == "out_of_specification"
     assert began["contributors"] == [

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.events import EventLog
 from faultwatch_edge.message import MessageWriter
+from faultwatch_edge.times import microseconds
 from pipelines.sensor_events import SensorEvents
 
 CODES = st.sampled_from([0, 0, 0, 1, 3, 4])
@@ -18,7 +19,8 @@ Events = list[tuple[str, int, bool]]
 def told_one_by_one(bundle: Bundle, codes: NDArray[np.int8], window: NDArray[np.float32]) -> Events:
     """Channel, time and whether it begins, of each message of a log that sees every window."""
     writer = MessageWriter(bundle.manifest, bundle.sha256, is_historical=True)
-    log = EventLog(writer, bundle.manifest.channels)
+    off_delay_us = microseconds(bundle.manifest.alarm.off_delay_s)
+    log = EventLog(writer, bundle.manifest.channels, off_delay_us=off_delay_us)
     messages = [
         message
         for row, code in enumerate(codes.tolist())
@@ -55,12 +57,14 @@ def test_any_slices_tell_what_a_device_s_log_tells_window_by_window(
 
 def test_a_record_says_what_is_wrong_by_the_window_that_told_it(bundle: Bundle) -> None:
     events = SensorEvents(bundle)
-    windows = np.ones((3, 2, 4), np.float32)
+    off_delay_us = microseconds(bundle.manifest.alarm.off_delay_s)
+    windows = np.ones((4, 2, 4), np.float32)
     windows[1:, 1] = np.nan
-    codes = np.array([[0, 0], [1, 1], [0, 1]], np.int8)
-    events.add(codes, windows, np.arange(3) * MINUTE_US)
+    codes = np.array([[0, 0], [1, 1], [0, 1], [0, 1]], np.int8)
+    end_us = np.array([0, MINUTE_US, 2 * MINUTE_US, 2 * MINUTE_US + off_delay_us])
+    events.add(codes, windows, end_us)
     found = [(one.channel, one.what, one.began_us, one.ended_us) for one in events.records]
     assert found == [
-        ("a", "failure, stuck", MINUTE_US, 2 * MINUTE_US),
+        ("a", "failure, stuck", MINUTE_US, 2 * MINUTE_US + off_delay_us),
         ("b", "failure, no value", MINUTE_US, None),
     ]

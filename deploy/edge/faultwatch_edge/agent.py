@@ -107,7 +107,7 @@ class Agent:
         self._alarm = Alarm()
         self._point = OperatingPoint(on_delay_us=self._on_delay_us, off_delay_us=self._off_delay_us)
         self._evidence: Evidence | None = None
-        self._events = EventLog(self._writer, manifest.channels)
+        self._events = EventLog(self._writer, manifest.channels, off_delay_us=self._off_delay_us)
 
     def process(
         self,

@@ -30,6 +30,10 @@ _urgency: Final = (
 ).index
 
 
+SPIKE: Final = 8.0
+"""A spike is so many times higher than what the values move by from one to the next."""
+
+
 class EventLog:
     """Remembers which conditions are active, and speaks when one begins or ends.
 
@@ -38,12 +42,17 @@ class EventLog:
     Args:
         writer: puts an occurrence into words.
         channels: in the manifest's order.
+        off_delay_us: how long a sensor is good before its event ends.
     """
 
-    def __init__(self, writer: MessageWriter, channels: Sequence[ChannelSpec]) -> None:
+    def __init__(
+        self, writer: MessageWriter, channels: Sequence[ChannelSpec], *, off_delay_us: int
+    ) -> None:
         self._writer = writer
         self._channels = channels
+        self._off_delay_us = off_delay_us
         self._codes = [GOOD] * len(channels)
+        self._good_since_us: dict[int, int] = {}
         self._onsets_us: dict[tuple[Condition, str | None], int] = {}
 
     def data_quality(self, what: str, at_us: int, *, is_poor: bool) -> list[Message]:
@@ -63,12 +72,18 @@ class EventLog:
             evidence=evidence,
         )
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an event ends by itself if its sensor stays good."""
+        return bool(self._good_since_us)
+
     def sensors(
         self, codes: Sequence[int], window: NDArray[np.float32], at_us: int
     ) -> list[Message]:
         """NE 107 code of each channel; a code that NE 107 does not know counts as failure.
 
-        A more urgent code ends the event that there is, and begins another.
+        A more urgent code ends the event that there is, and begins another; a good one ends it
+        after the off-delay.
 
         Args:
             codes: one a channel.
@@ -78,7 +93,7 @@ class EventLog:
         messages: list[Message] = []
         for place, (channel, code) in enumerate(zip(self._channels, codes, strict=True)):
             before, now = self._codes[place], code if code in NE107 else FAILURE
-            if now != GOOD and _urgency(now) <= _urgency(before):
+            if self._stays(place, before, now, at_us):
                 continue
             if GOOD not in (before, now):
                 messages += self._sensor(channel, GOOD, NE107[GOOD], at_us)
@@ -87,6 +102,15 @@ class EventLog:
                 messages += self._sensor(channel, now, words, at_us)
             self._codes[place] = now
         return messages
+
+    def _stays(self, place: int, before: int, now: int, at_us: int) -> bool:
+        """Whether what was told of a sensor last still holds."""
+        if now == GOOD and before != GOOD:
+            since_us = self._good_since_us.setdefault(place, at_us)
+            if at_us - since_us < self._off_delay_us:
+                return True
+        self._good_since_us.pop(place, None)
+        return now != GOOD and _urgency(now) <= _urgency(before)
 
     def _sensor(self, channel: ChannelSpec, code: int, words: str, at_us: int) -> list[Message]:
         return self._update(
@@ -140,6 +164,10 @@ def describe_sensor(channel: ChannelSpec, code: int, values: NDArray[np.float32]
         >>> window = np.array([3.0, 3.0, 3.0], np.float32)
         >>> [describe_sensor(flow, code, window) for code in (FAILURE, OUT_OF_SPECIFICATION, GOOD)]
         ['failure, stuck', 'out of specification, noisy', 'good']
+        >>> jumps = np.array([3.0, 3.1, 3.0, 9.0, 3.1, 3.0], np.float32)
+        >>> drifts = np.arange(6, dtype=np.float32)
+        >>> [describe_sensor(flow, MAINTENANCE_REQUIRED, window) for window in (jumps, drifts)]
+        ['maintenance required, spikes', 'maintenance required, contradicted by the others']
     """
     kind = ""
     if code == FAILURE:
@@ -148,6 +176,15 @@ def describe_sensor(channel: ChannelSpec, code: int, values: NDArray[np.float32]
         lowest, highest = channel.range or (-np.inf, np.inf)
         kind = "outside its range" if values[-1] < lowest or values[-1] > highest else "noisy"
     elif code == MAINTENANCE_REQUIRED:
-        kind = "spikes"
+        kind = "spikes" if _has_spike(values) else "contradicted by the others"
     word = NE107.get(code, NE107[FAILURE]).replace("_", " ")
     return ", ".join(filter(None, [word, kind]))
+
+
+def _has_spike(values: NDArray[np.float32]) -> bool:
+    """Whether a single value jumps and returns, by far more than the others move."""
+    present = values[~np.isnan(values)].astype(np.float64)
+    steps = np.diff(present)
+    heights = np.minimum(np.abs(steps[:-1]), np.abs(steps[1:]))
+    peaks = heights[steps[:-1] * steps[1:] < 0]
+    return len(peaks) > 0 and bool(peaks.max() > SPIKE * np.median(np.abs(steps)))

@@ -39,6 +39,8 @@ _DIGITS: Final = 6
 _LEAST_PLACE: Final = 30
 _MOST_CAUSES: Final = 44
 _MOST_NAMED: Final = 3
+ALONE: Final = 0.95
+"""Share from which a channel is called the only one that differs."""
 _WHAT: Final[Mapping[AlarmState, str]] = {
     AlarmState.NORMAL: "Back to normal",
     AlarmState.UNACKNOWLEDGED: "Differs from normal running",
@@ -240,9 +242,19 @@ def to_number(value: float) -> float | None:
 
 
 def _named(contributors: Sequence[Message]) -> str:
-    """The first channels in brackets; nothing where there is none."""
+    """The first channels in brackets, or the only one; nothing where there is none.
+
+    Example:
+        >>> flow, speed = {"channel": "flow", "share": 0.8}, {"channel": "speed", "share": 0.2}
+        >>> _named([flow, speed]), _named([flow | {"share": 1.0}]), _named([])
+        (' (flow, speed)', ' (flow alone)', '')
+    """
+    if not contributors:
+        return ""
+    if float(str(contributors[0]["share"])) >= ALONE:
+        return f" ({_fitting([str(contributors[0]['channel'])])} alone)"
     names = [str(cause["channel"]) for cause in contributors[:_MOST_NAMED]]
-    return f" ({_fitting(names)})" if names else ""
+    return f" ({_fitting(names)})"
 
 
 def _fitting(names: list[str]) -> str:
