@@ -17,7 +17,7 @@ from faultwatch_edge.alarm import (
     decide,
 )
 
-NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN = AlarmState
+NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN, SHELVED, OUT_OF_SERVICE = AlarmState
 
 decisions = st.lists(st.sampled_from([True, False, None]), max_size=40)
 delays = st.integers(0, 6)

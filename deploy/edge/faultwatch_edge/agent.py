@@ -1,7 +1,7 @@
 """The agent: samples in, messages out. Grid, window, detector, event, alarm, in that order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,25 +12,18 @@ from faultwatch_edge.events import EventLog
 from faultwatch_edge.grid import Cell, Grid, Row
 from faultwatch_edge.message import Evidence, Message, MessageWriter
 from faultwatch_edge.operating_point import OperatingPoint, is_new_point
+from faultwatch_edge.snapshot import (
+    VERSION,
+    AgentState,
+    Counts,
+    from_state,
+    to_state,
+)
 from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds
 from faultwatch_edge.window import Window, WindowBuffer
 
 LARGEST_VALUE = 1e30
 """Values beyond this are no measurement, and their squares do not fit the graph's float32."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What an agent has seen and done so far."""
-
-    samples: int = 0
-    cells: int = 0
-    windows_scored: int = 0
-    windows_not_scored: int = 0
-    late: int = 0
-    rejected: int = 0
-    duplicates: int = 0
-    alarms_raised: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +89,7 @@ class Agent:
         self._manifest = manifest
         self._batch = batch
         self._on_score = on_score
+        self._bundle_sha256 = bundle.sha256
         self._writer = MessageWriter(manifest, bundle.sha256, is_historical=is_historical)
         self._grid = Grid(manifest.channels, window)
         self._buffer = WindowBuffer(
@@ -108,6 +102,34 @@ class Agent:
         self._point = OperatingPoint(on_delay_us=self._on_delay_us, off_delay_us=self._off_delay_us)
         self._evidence: Evidence | None = None
         self._events = EventLog(self._writer, manifest.channels, off_delay_us=self._off_delay_us)
+
+    @property
+    def state(self) -> AgentState:
+        """What it remembers, for ``resume``; nothing may wait to be scored (``batch`` is 1)."""
+        evidence = self._evidence
+        return AgentState(
+            version=VERSION,
+            bundle_sha256=self._bundle_sha256,
+            grid=self._grid.state,
+            window=self._buffer.state,
+            detector=tuple(self.detector.state.tolist()),
+            alarm=self._alarm,
+            point=self._point.state,
+            events=self._events.state,
+            evidence=None if evidence is None else to_state(evidence),
+            counts=replace(self.counts),
+        )
+
+    def resume(self, state: AgentState) -> None:
+        """Go on from where ``state`` was taken, by the same bundle."""
+        self._grid.resume(state.grid)
+        self._buffer.resume(state.window)
+        self.detector.resume(np.array(state.detector, np.float32))
+        self._alarm = state.alarm
+        self._point.resume(state.point)
+        self._events.resume(state.events)
+        self._evidence = None if state.evidence is None else from_state(state.evidence)
+        self.counts = replace(state.counts)
 
     def process(
         self,

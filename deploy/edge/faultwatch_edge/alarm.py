@@ -9,6 +9,10 @@
           │  └──────── acknowledged ◄─┘        └──► rtn_unacknowledged
           └──────────────────────────────────────────┘ acknowledge
 
+From each of these a person can *shelve* the alarm until a time, or take it *out of service*: the
+machine is watched on, nothing is announced. When that ends, the alarm is ``unacknowledged`` if the
+machine differs from itself then, else ``normal``.
+
 A delay runs over consecutive scored windows: a window that is not scored, or a cut of the sequence,
 forgets a delay that runs and leaves the state as it is.
 """
@@ -31,9 +35,14 @@ class AlarmState(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"
     ACKNOWLEDGED = "acknowledged"
     RTN_UNACKNOWLEDGED = "rtn_unacknowledged"
+    SHELVED = "shelved"
+    OUT_OF_SERVICE = "out_of_service"
 
 
-_ACTIVE = frozenset({AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED})
+HELD = frozenset({AlarmState.SHELVED, AlarmState.OUT_OF_SERVICE})
+"""States in which a person wants to hear nothing of it."""
+LONGEST_SHELVE_US = 7 * 24 * 3600 * 1_000_000
+"""A shelved alarm comes back after a week at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,12 @@ class Alarm:
     """Everything that is known of the alarm of one asset; times in microseconds since the epoch."""
 
     state: AlarmState = AlarmState.NORMAL
+    is_active: bool = False
+    """Whether the machine differs from itself, after the delays."""
     pending_us: int | None = None
-    """First of the consecutive scored windows that speak against ``state``; a delay runs."""
+    """First of the consecutive scored windows that speak against ``is_active``; a delay runs."""
+    shelved_until_us: int | None = None
+    """When a shelved alarm comes back by itself."""
     first_onset_us: int = 0
     """Onset of the first occurrence: what identifies the alarm."""
     onset_us: int = 0
@@ -98,15 +111,14 @@ def advance(
         3 unacknowledged since 1
         5 rtn_unacknowledged since 1
     """
-    if anomalous is None or anomalous == (alarm.state in _ACTIVE):
+    if anomalous is None or anomalous == alarm.is_active:
         return (alarm if alarm.pending_us is None else replace(alarm, pending_us=None)), ()
     since_us = at_us if alarm.pending_us is None else alarm.pending_us
     if at_us - since_us < (on_delay_us if anomalous else off_delay_us):
         return (alarm if alarm.pending_us == since_us else replace(alarm, pending_us=since_us)), ()
     if anomalous:
         return _raised(alarm, since_us=since_us, at_us=at_us)
-    to = AlarmState.RTN_UNACKNOWLEDGED
-    return _moved(alarm, AlarmState.NORMAL if alarm.state is AlarmState.ACKNOWLEDGED else to, at_us)
+    return _returned(alarm, at_us)
 
 
 def acknowledge(alarm: Alarm, *, at_us: int) -> Advanced:
@@ -123,6 +135,45 @@ def acknowledge(alarm: Alarm, *, at_us: int) -> Advanced:
     return alarm, ()
 
 
+def shelve(alarm: Alarm, *, until_us: int, at_us: int) -> Advanced:
+    """Announce nothing until a time, a week at most; an alarm out of service stays that.
+
+    Example:
+        >>> shelved, _ = shelve(Alarm(), until_us=9, at_us=1)
+        >>> shelved, _ = advance(shelved, anomalous=True, at_us=2, on_delay_us=0, off_delay_us=0)
+        >>> shelved.state, unshelve_due(shelved, at_us=9)[0].state
+        (<AlarmState.SHELVED: 'shelved'>, <AlarmState.UNACKNOWLEDGED: 'unacknowledged'>)
+    """
+    if alarm.state is AlarmState.OUT_OF_SERVICE or until_us <= at_us:
+        return alarm, ()
+    until_us = min(until_us, at_us + LONGEST_SHELVE_US)
+    return _held(replace(alarm, shelved_until_us=until_us), AlarmState.SHELVED, at_us)
+
+
+def unshelve(alarm: Alarm, *, at_us: int) -> Advanced:
+    """A shelved alarm counts again; without effect on any other."""
+    return _released(alarm, at_us) if alarm.state is AlarmState.SHELVED else (alarm, ())
+
+
+def unshelve_due(alarm: Alarm, *, at_us: int) -> Advanced:
+    """A shelved alarm counts again if its time is over."""
+    until_us = alarm.shelved_until_us
+    is_due = until_us is not None and at_us >= until_us
+    return unshelve(alarm, at_us=at_us) if is_due else (alarm, ())
+
+
+def take_out_of_service(alarm: Alarm, *, at_us: int) -> Advanced:
+    """Announce nothing until somebody says otherwise."""
+    if alarm.state is AlarmState.OUT_OF_SERVICE:
+        return alarm, ()
+    return _held(replace(alarm, shelved_until_us=None), AlarmState.OUT_OF_SERVICE, at_us)
+
+
+def return_to_service(alarm: Alarm, *, at_us: int) -> Advanced:
+    """An alarm that was out of service counts again; without effect on any other."""
+    return _released(alarm, at_us) if alarm.state is AlarmState.OUT_OF_SERVICE else (alarm, ())
+
+
 def alarm_id(asset_id: str, first_onset_us: int) -> str:
     """Name of an alarm, the same in every replay.
 
@@ -134,16 +185,43 @@ def alarm_id(asset_id: str, first_onset_us: int) -> str:
 
 
 def _raised(alarm: Alarm, *, since_us: int, at_us: int) -> Advanced:
-    again = alarm.state is AlarmState.RTN_UNACKNOWLEDGED
-    onset = replace(
-        alarm,
-        first_onset_us=alarm.first_onset_us if again else since_us,
+    is_new = alarm.state is AlarmState.NORMAL
+    raised = replace(
+        alarm if not is_new else _begun(alarm, since_us),
+        is_active=True,
+        pending_us=None,
         onset_us=since_us,
         raised_us=at_us,
-        sequence=alarm.sequence if again else 0,
-        occurrence=alarm.occurrence + 1 if again else 1,
+        occurrence=1 if is_new else alarm.occurrence + 1,
     )
-    return _moved(onset, AlarmState.UNACKNOWLEDGED, at_us)
+    return (raised, ()) if raised.state in HELD else _moved(raised, AlarmState.UNACKNOWLEDGED, at_us)
+
+
+def _returned(alarm: Alarm, at_us: int) -> Advanced:
+    returned = replace(alarm, is_active=False, pending_us=None)
+    if alarm.state in HELD:
+        return returned, ()
+    is_seen = alarm.state is AlarmState.ACKNOWLEDGED
+    to = AlarmState.NORMAL if is_seen else AlarmState.RTN_UNACKNOWLEDGED
+    return _moved(returned, to, at_us)
+
+
+def _held(alarm: Alarm, state: AlarmState, at_us: int) -> Advanced:
+    begun = _begun(alarm, at_us) if alarm.state is AlarmState.NORMAL else alarm
+    return _moved(begun, state, at_us, pending_us=alarm.pending_us)
+
+
+def _released(alarm: Alarm, at_us: int) -> Advanced:
+    to = AlarmState.UNACKNOWLEDGED if alarm.is_active else AlarmState.NORMAL
+    released = replace(alarm, shelved_until_us=None)
+    return _moved(released, to, at_us, pending_us=alarm.pending_us)
+
+
+def _begun(alarm: Alarm, at_us: int) -> Alarm:
+    """The same, under a name of its own: it leaves the normal state."""
+    return replace(
+        alarm, first_onset_us=at_us, onset_us=at_us, raised_us=at_us, sequence=0, occurrence=0
+    )
 
 
 def _moved(alarm: Alarm, state: AlarmState, at_us: int, pending_us: int | None = None) -> Advanced:

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from faultwatch_edge.agent import Counts
+from faultwatch_edge.snapshot import Counts
 from faultwatch_edge.bundle import Bundle, Certificate, Manifest
 from faultwatch_edge.detector import SCORE_TOLERANCE
 

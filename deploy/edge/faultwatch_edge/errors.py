@@ -4,7 +4,9 @@ EdgeError
 ├── BundleError   a bundle is refused
 ├── TrustError    a key cannot be used, or no key is trusted
 ├── SourceError   an input cannot be used at all (a single bad line is a message, no error)
-└── SinkError     an output cannot be written
+├── SinkError     an output cannot be written
+├── SpoolError    what is to be kept cannot be kept
+└── ConfigError   the agent's configuration cannot be used
 """
 
 
@@ -26,3 +28,11 @@ class SourceError(EdgeError):
 
 class SinkError(EdgeError):
     """An output cannot be opened or written."""
+
+
+class SpoolError(EdgeError):
+    """What an agent must not lose cannot be kept or read."""
+
+
+class ConfigError(EdgeError):
+    """The configuration is refused: the text names the key, what was found and expected."""

@@ -1,6 +1,7 @@
 """Events: conditions that begin and end, and that nobody needs to acknowledge."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -32,6 +33,26 @@ _urgency: Final = (
 
 SPIKE: Final = 8.0
 """A spike is so many times higher than what the values move by from one to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """One condition that is active."""
+
+    condition: Condition
+    channel: str | None
+    onset_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """What a log remembers."""
+
+    codes: tuple[int, ...]
+    """NE 107, of each channel."""
+    good_since_us: tuple[int | None, ...]
+    """Since when a channel whose event is active is good again."""
+    active: tuple[Active, ...]
 
 
 class EventLog:
@@ -71,6 +92,21 @@ class EventLog:
             status=NE107[OUT_OF_SPECIFICATION],
             evidence=evidence,
         )
+
+    @property
+    def state(self) -> EventState:
+        """What it remembers, for ``resume``."""
+        places = range(len(self._channels))
+        active = (Active(*key, onset_us) for key, onset_us in self._onsets_us.items())
+        good_since_us = tuple(self._good_since_us.get(place) for place in places)
+        return EventState(tuple(self._codes), good_since_us, tuple(active))
+
+    def resume(self, state: EventState) -> None:
+        """Go on from where ``state`` was taken, with the same channels."""
+        self._codes = list(state.codes)
+        known = enumerate(state.good_since_us)
+        self._good_since_us = {place: at_us for place, at_us in known if at_us is not None}
+        self._onsets_us = {(one.condition, one.channel): one.onset_us for one in state.active}
 
     @property
     def is_waiting(self) -> bool:

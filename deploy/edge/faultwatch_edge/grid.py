@@ -27,6 +27,22 @@ class Cell:
     """Whether nothing before this cell may be used with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class GridState:
+    """What a grid remembers; None = missing."""
+
+    closed_us: int | None
+    last_number: int | None
+    known: tuple[float | None, ...]
+    """(channel,); last value of each in the sequence."""
+    open_us: tuple[int, ...]
+    """Times of the samples in open cells."""
+    open_values: tuple[tuple[float | None, ...], ...]
+    """(sample, channel)"""
+    late: int
+    duplicates: int
+
+
 class Grid:
     """Closes the cells of one asset as time passes.
 
@@ -73,6 +89,29 @@ class Grid:
         """Samples that came after their cell had closed."""
         self.duplicates = 0
         """Values replaced by a later one of the same channel and time."""
+
+    @property
+    def state(self) -> GridState:
+        """What it remembers, for ``resume``."""
+        rows = [(time_us, row) for cell in self._open.values() for time_us, row in cell.items()]
+        return GridState(
+            closed_us=self._closed_us,
+            last_number=self._last_number,
+            known=to_optional(self._known),
+            open_us=tuple(time_us for time_us, _ in rows),
+            open_values=tuple(to_optional(row) for _, row in rows),
+            late=self.late,
+            duplicates=self.duplicates,
+        )
+
+    def resume(self, state: GridState) -> None:
+        """Go on from where ``state`` was taken, with the same channels and cells."""
+        self._closed_us, self._last_number = state.closed_us, state.last_number
+        self._known = from_optional(state.known)
+        self._open = {}
+        for time_us, values in zip(state.open_us, state.open_values, strict=True):
+            self._open.setdefault(self._number(time_us), {})[time_us] = from_optional(values)
+        self.late, self.duplicates = state.late, state.duplicates
 
     def is_late(self, time_us: int) -> bool:
         """Whether the cell of that time has closed."""
@@ -150,6 +189,21 @@ class Grid:
         values: Row = np.where(heard, measured, self._silent_values())
         self._known = np.where(heard, current, self._known)
         return values
+
+
+def to_optional(values: NDArray[np.floating]) -> tuple[float | None, ...]:
+    """Numbers as JSON takes them, exactly; None = missing.
+
+    Example:
+        >>> to_optional(np.array([0.1, np.nan])), from_optional((0.1, None)).tolist()
+        ((0.1, None), [0.1, nan])
+    """
+    return tuple(None if value != value else value for value in values.tolist())  # noqa: PLR0124 - NaN
+
+
+def from_optional(values: Sequence[float | None]) -> Row:
+    """What ``to_optional`` took."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _mean(samples: Row) -> Row:

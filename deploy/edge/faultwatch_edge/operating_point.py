@@ -47,6 +47,15 @@ class OperatingPoint:
         """Whether the machine is at a new operating point, after the delays."""
         return self._alarm.state is AlarmState.UNACKNOWLEDGED
 
+    @property
+    def state(self) -> Alarm:
+        """What it remembers, for ``resume``."""
+        return self._alarm
+
+    def resume(self, state: Alarm) -> None:
+        """Go on from where ``state`` was taken."""
+        self._alarm = state
+
     def advance(self, *, is_new: bool, anomalous: bool | None, at_us: int) -> Transition | None:
         """Take the next window; return the change, if it brought one.
 

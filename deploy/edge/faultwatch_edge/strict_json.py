@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import fields, is_dataclass
+from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Literal, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -25,8 +26,8 @@ def read_json(kind: type[Record], text: bytes, *, where: str) -> Record:
     """Read a JSON document into a frozen dataclass.
 
     Unknown, missing and doubled keys, wrong types and numbers that are not finite are refused;
-    the error names the key's path. ``int | None``, ``Literal``, tuples and nested dataclasses are
-    understood; a whole number passes as a float, a boolean never passes as a number.
+    the error names the key's path. ``int | None``, ``Literal``, ``StrEnum``, tuples and nested
+    dataclasses are understood; a whole number passes as a float, a boolean never passes as a number.
 
     Args:
         kind: the dataclass.
@@ -86,9 +87,9 @@ def _read(kind: object, value: object, path: str) -> object:
     if get_origin(kind) is tuple:
         return _read_tuple(kind, value, path)
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            _refuse(path, value, "one of " + ", ".join(map(str, get_args(kind))))
-        return value
+        return _read_choice(get_args(kind), value, path)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(str(_read_choice(tuple(kind), value, path)))
     return _read_plain(kind, value, path)
 
 
@@ -120,6 +121,12 @@ def _read_tuple(kind: object, value: object, path: str) -> object:
         _refuse(path, value, f"a list of {len(kinds)}")
     pairs = enumerate(zip(kinds, value, strict=True))
     return tuple(_read(inner, item, f"{path}[{index}]") for index, (inner, item) in pairs)
+
+
+def _read_choice(choices: tuple[object, ...], value: object, path: str) -> object:
+    if value not in choices:
+        _refuse(path, value, "one of " + ", ".join(map(str, choices)))
+    return value
 
 
 def _read_plain(kind: object, value: object, path: str) -> object:

@@ -1,15 +1,26 @@
 """Cells to windows: one by one as they close, or all at once as a view."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from faultwatch_edge.grid import Cell
+from faultwatch_edge.grid import Cell, from_optional, to_optional
 
 Window = NDArray[np.float32]
 """(channel, time), engineering units, NaN = missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """What a buffer remembers."""
+
+    ring: tuple[tuple[float | None, ...], ...]
+    """(channel, cell); None = missing, or not yet filled."""
+    next_place: int
+    cells_to_window: int
 
 
 class WindowBuffer:
@@ -28,11 +39,22 @@ class WindowBuffer:
     """
 
     def __init__(self, *, length: int, hop: int, channel_count: int) -> None:
-        self._ring = np.empty((channel_count, length), dtype=np.float32)
+        self._ring = np.full((channel_count, length), np.nan, dtype=np.float32)
         self._length = length
         self._hop = hop
         self._next = 0
         self._cells_to_window = length
+
+    @property
+    def state(self) -> WindowState:
+        """What it remembers, for ``resume``."""
+        ring = tuple(to_optional(row) for row in self._ring)
+        return WindowState(ring, self._next, self._cells_to_window)
+
+    def resume(self, state: WindowState) -> None:
+        """Go on from where ``state`` was taken, with the same channels and length."""
+        self._ring = np.stack([from_optional(row) for row in state.ring]).astype(np.float32)
+        self._next, self._cells_to_window = state.next_place, state.cells_to_window
 
     def push(self, cell: Cell) -> Window | None:
         """Take the next cell; return the window that ends at it, if one does."""

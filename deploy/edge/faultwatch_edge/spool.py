@@ -1,0 +1,242 @@
+"""What an agent remembers and has yet to deliver, on disk: nothing between decision and delivery.
+
+One SQLite file, write-ahead log, synchronised at every commit. The states of the agents and the
+messages that they led to are written in one transaction: after a power cut either both are there or
+neither, and whoever sent the samples sends them again. Where the room is used up, scores make way,
+the oldest first; alarms and events never do.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from faultwatch_edge.errors import SpoolError
+
+SCORE: Final = "score"
+"""Kind of the records that make way."""
+MOST_SCORES: Final = 200_000
+_VERSION: Final = 1
+_BUSY_S: Final = 10.0
+_RESERVE_BYTES: Final = 4 * 1024 * 1024
+"""Held back on the disk: to drop scores takes room, too."""
+_LOG_PAGES: Final = 256
+"""Pages of 4 KiB that the write-ahead log grows to, about."""
+_DROPPED_AT_ONCE: Final = 500
+"""Scores: more of them would not fit the reserve."""
+_CHECKED_EVERY: Final = 1_000
+"""Scores between two looks at how many there are."""
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS states (asset TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    asset TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS kinds ON outbox (kind, number);
+CREATE TABLE IF NOT EXISTS commands (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, asset TEXT NOT NULL, body TEXT NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing to deliver."""
+
+    asset: str
+    kind: str
+    """``alarm``, ``event``, ``rejected``, ``score`` ...: part of where it goes."""
+    body: str
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record that waits for its delivery."""
+
+    number: int
+    """Rises in the order in which records were kept."""
+    record: Record
+
+
+class Spool:
+    """Keeps states, records and commands; every method is one transaction.
+
+    Args:
+        path: file, made where there is none.
+        most_scores: scores that wait, at most; older ones are dropped.
+
+    Raises:
+        SpoolError: the file cannot be used, or is full.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> spool = Spool(Path(folder.name) / "spool.db")
+        >>> spool.commit({"pump": "{}"}, [Record("pump", "alarm", "1"), Record("pump", "score", "2")])
+        >>> [one.record.body for one in spool.waiting(10)], spool.state("pump")
+        (['1', '2'], '{}')
+        >>> spool.forget([one.number for one in spool.waiting(1)])
+        >>> [one.record.body for one in spool.waiting(10)]
+        ['2']
+        >>> folder.cleanup()
+    """
+
+    def __init__(self, path: Path, *, most_scores: int = MOST_SCORES) -> None:
+        self._path = path
+        self._most_scores = most_scores
+        self._unchecked = 0
+        self._reserve = path.with_suffix(".reserve")
+        self.dropped = 0
+        """Scores that made way so far."""
+        try:
+            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if found not in (0, _VERSION):
+                raise SpoolError(
+                    f"{path}: is a spool of version {found}, expected {_VERSION}; install the "
+                    "agent that wrote it, or name another folder"
+                )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            self._connection.executescript(_TABLES)
+            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+        except sqlite3.Error as error:
+            raise SpoolError(f"{path}: cannot be used as a spool ({error})") from error
+        self._hold_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def commit(self, states: Mapping[str, str], records: Iterable[Record]) -> None:
+        """Keep what agents remember now, and what they have said since the last commit.
+
+        Where the disk is full, all scores make way, and it is tried once more.
+
+        Args:
+            states: by asset.
+            records: in the order of their delivery.
+        """
+        kept = [(one.asset, one.kind, one.body) for one in records]
+        try:
+            self._write(states, kept)
+        except SpoolError:
+            self._make_room()
+            self._write(states, [one for one in kept if one[1] != SCORE])
+            self.dropped += sum(kind == SCORE for _, kind, _ in kept)
+            return
+        self._unchecked += sum(kind == SCORE for _, kind, _ in kept)
+        if self._unchecked >= min(_CHECKED_EVERY, self._most_scores):
+            self._drop_scores(keep=self._most_scores)
+            self._unchecked = 0
+
+    def state(self, asset: str) -> str | None:
+        """What the agent of an asset remembered at the last commit; None = nothing."""
+        found = self._run("SELECT body FROM states WHERE asset = ?", (asset,))
+        return str(found[0][0]) if found else None
+
+    def waiting(self, most: int, *, after: int = 0) -> list[Waiting]:
+        """Records that wait, in their order, beginning after a number."""
+        query = "SELECT number, asset, kind, body FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
+        return [
+            Waiting(int(number), Record(str(asset), str(kind), str(body)))
+            for number, asset, kind, body in self._run(query, (after, most))
+        ]
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """These records were delivered."""
+        self._many("DELETE FROM outbox WHERE number = ?", [(number,) for number in numbers])
+        self._hold_back()
+
+    def count(self) -> dict[str, int]:
+        """How many records of each kind wait."""
+        found = self._run("SELECT kind, count(*) FROM outbox GROUP BY kind")
+        return {str(kind): int(count) for kind, count in found}
+
+    def command(self, asset: str, body: str) -> None:
+        """Leave a command of an operator for the agent that runs."""
+        self._many("INSERT INTO commands (asset, body) VALUES (?, ?)", [(asset, body)])
+
+    def take_commands(self) -> list[tuple[str, str]]:
+        """Commands that were left, in their order; they are taken away."""
+        found = self._run("SELECT number, asset, body FROM commands ORDER BY number")
+        self._many("DELETE FROM commands WHERE number = ?", [(number,) for number, *_ in found])
+        return [(str(asset), str(body)) for _, asset, body in found]
+
+    def _write(self, states: Mapping[str, str], records: Sequence[tuple[str, str, str]]) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(
+                "INSERT INTO states VALUES (?, ?) "
+                "ON CONFLICT (asset) DO UPDATE SET body = excluded.body",
+                list(states.items()),
+            )
+            self._connection.executemany(
+                "INSERT INTO outbox (asset, kind, body) VALUES (?, ?, ?)", records
+            )
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise SpoolError(f"{self._path}: cannot be written ({error})") from error
+
+    def _drop_scores(self, *, keep: int) -> None:
+        """Remove the oldest scores but so many."""
+        excess = self.count().get(SCORE, 0) - keep
+        while excess > 0:
+            piece = min(excess, _DROPPED_AT_ONCE)
+            self._many(
+                "DELETE FROM outbox WHERE number IN "
+                "(SELECT number FROM outbox WHERE kind = ? ORDER BY number LIMIT ?)",
+                [(SCORE, piece)],
+            )
+            self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.dropped += piece
+            excess -= piece
+
+    def _make_room(self) -> None:
+        """Drop all scores, in the room that was held back for that."""
+        self._reserve.unlink(missing_ok=True)
+        self._drop_scores(keep=0)
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _hold_back(self) -> None:
+        """Take a little of the disk; where there is none left, the next time will do."""
+        if self._reserve.exists():
+            return
+        try:
+            self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+
+    def _run(self, query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise SpoolError(f"{self._path}: cannot be read ({error})") from error
+
+    def _many(self, query: str, rows: Sequence[Sequence[object]]) -> None:
+        if not rows:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(query, rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise SpoolError(f"{self._path}: cannot be written ({error})") from error
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # the error that led here may have done so already
+            self._connection.execute("ROLLBACK")

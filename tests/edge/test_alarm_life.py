@@ -1,0 +1,142 @@
+"""Any order of windows and operators' verbs, against what must always hold."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from faultwatch_edge.alarm import (
+    HELD,
+    LONGEST_SHELVE_US,
+    Advanced,
+    Alarm,
+    AlarmState,
+    Transition,
+    acknowledge,
+    advance,
+    return_to_service,
+    shelve,
+    take_out_of_service,
+    unshelve,
+    unshelve_due,
+)
+
+NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN, SHELVED, OUT_OF_SERVICE = AlarmState
+DELAYS = {"on_delay_us": 2, "off_delay_us": 3}
+
+
+class AlarmLife(RuleBasedStateMachine):
+    """One alarm, and beside it one that no person ever touches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alarm = self.untouched = Alarm()
+        self.at_us = 0
+        self.told: list[Transition] = []
+
+    def take(self, advanced: Advanced) -> tuple[Transition, ...]:
+        before = self.alarm.state
+        self.alarm, transitions = advanced
+        assert len(transitions) <= 1
+        for changed in transitions:
+            assert changed.previous_state is before
+            assert changed.state is self.alarm.state
+        self.told += transitions
+        return transitions
+
+    @rule(anomalous=st.sampled_from([True, True, False, False, None]), step=st.integers(1, 3))
+    def window(self, anomalous: bool | None, step: int) -> None:  # noqa: FBT001 - a drawn value
+        self.at_us += step
+        self.take(unshelve_due(self.alarm, at_us=self.at_us))
+        was_held = self.alarm.state in HELD
+        moved = advance(self.alarm, anomalous=anomalous, at_us=self.at_us, **DELAYS)
+        assert not (self.take(moved) and was_held)
+        self.untouched, _ = advance(
+            self.untouched, anomalous=anomalous, at_us=self.at_us, **DELAYS
+        )
+
+    @rule()
+    def acknowledge(self) -> None:
+        before = self.alarm
+        changed = self.take(acknowledge(self.alarm, at_us=self.at_us))
+        assert bool(changed) == (before.state in {UNACKNOWLEDGED, RTN})
+
+    @rule(during=st.integers(-1, 9))
+    def shelve(self, during: int) -> None:
+        was_out = self.alarm.state is OUT_OF_SERVICE
+        self.take(shelve(self.alarm, until_us=self.at_us + during, at_us=self.at_us))
+        if during > 0 and not was_out:
+            assert self.alarm.state is SHELVED
+
+    @rule()
+    def unshelve(self) -> None:
+        self.take(unshelve(self.alarm, at_us=self.at_us))
+        assert self.alarm.state is not SHELVED
+
+    @rule()
+    def take_out_of_service(self) -> None:
+        self.take(take_out_of_service(self.alarm, at_us=self.at_us))
+        assert self.alarm.state is OUT_OF_SERVICE
+
+    @rule()
+    def return_to_service(self) -> None:
+        was_out = self.alarm.state is OUT_OF_SERVICE
+        (changed,) = self.take(return_to_service(self.alarm, at_us=self.at_us)) or (None,)
+        assert (changed is not None) == was_out
+        if changed is not None:
+            assert changed.state is (UNACKNOWLEDGED if self.alarm.is_active else NORMAL)
+
+    @invariant()
+    def people_change_what_is_told_and_not_what_is_the_case(self) -> None:
+        assert self.alarm.is_active == self.untouched.is_active
+        assert self.alarm.pending_us == self.untouched.pending_us
+
+    @invariant()
+    def the_state_fits_the_machine(self) -> None:
+        if self.alarm.state not in HELD:
+            assert self.alarm.is_active == (self.alarm.state in {UNACKNOWLEDGED, ACKNOWLEDGED})
+
+    @invariant()
+    def every_shelf_ends(self) -> None:
+        until_us = self.alarm.shelved_until_us
+        assert (until_us is not None) == (self.alarm.state is SHELVED)
+        if until_us is not None:
+            assert until_us <= self.at_us + LONGEST_SHELVE_US
+            ended, _ = unshelve_due(self.alarm, at_us=until_us)
+            assert ended.state in {UNACKNOWLEDGED, NORMAL}
+
+    @invariant()
+    def each_transition_has_a_name_of_its_own_and_the_next_number(self) -> None:
+        episode: list[int] = []
+        for changed in self.told:
+            episode = [*episode, changed.sequence] if changed.previous_state is not NORMAL else [1]
+            assert changed.sequence == len(episode)
+
+
+AlarmLife.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+test_alarm_life = AlarmLife.TestCase
+
+
+def test_a_shelf_longer_than_a_week_ends_after_a_week() -> None:
+    shelved, _ = shelve(Alarm(), until_us=10 * LONGEST_SHELVE_US, at_us=5)
+    assert shelved.shelved_until_us == 5 + LONGEST_SHELVE_US
+
+
+def test_an_alarm_that_is_shelved_and_returns_meanwhile_is_normal_afterwards() -> None:
+    alarm = Alarm()
+    told: list[Transition] = []
+    for at_us, anomalous in enumerate([True, True, True]):
+        alarm, changed = advance(alarm, anomalous=anomalous, at_us=at_us, **DELAYS)
+        told += changed
+    alarm, changed = shelve(alarm, until_us=20, at_us=3)
+    told += changed
+    for at_us in range(4, 10):
+        alarm, changed = advance(alarm, anomalous=False, at_us=at_us, **DELAYS)
+        assert not changed
+    alarm, changed = unshelve_due(alarm, at_us=20)
+    told += changed
+    assert [(one.state, one.sequence) for one in told] == [
+        (UNACKNOWLEDGED, 1),
+        (SHELVED, 2),
+        (NORMAL, 3),
+    ]
+    assert len({one.first_onset_us for one in told}) == 1

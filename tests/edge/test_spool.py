@@ -1,0 +1,214 @@
+"""Whatever is committed is there after the process was killed, and in order."""
+
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from faultwatch_edge.errors import SpoolError
+from faultwatch_edge.spool import SCORE, Record, Spool, Waiting
+
+ALARM = Record("pump", "alarm", '{"sequence": 1}')
+
+
+def score(body: str) -> Record:
+    return Record("pump", SCORE, body)
+
+
+def bodies(spool: Spool) -> list[str]:
+    return [one.record.body for one in spool.waiting(1_000)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool.db"
+
+
+def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None:
+    with Spool(path) as spool:
+        spool.commit({"pump": "one"}, [ALARM, score("1")])
+        spool.commit({"pump": "two", "fan": "x"}, [score("2")])
+    with Spool(path) as spool:
+        assert [one.record for one in spool.waiting(9)] == [ALARM, score("1"), score("2")]
+        assert (spool.state("pump"), spool.state("fan"), spool.state("mill")) == ("two", "x", None)
+
+
+def test_a_record_waits_until_it_is_forgotten_and_numbers_are_never_used_twice(path: Path) -> None:
+    with Spool(path) as spool:
+        spool.commit({}, [ALARM])
+        (first,) = spool.waiting(9)
+        spool.forget([first.number])
+        spool.commit({}, [ALARM, score("1")])
+        later = spool.waiting(9)
+        assert later[0].number > first.number
+        assert spool.waiting(9, after=later[0].number) == [Waiting(later[1].number, score("1"))]
+        assert spool.count() == {"alarm": 1, "score": 1}
+
+
+def test_at_the_bound_the_oldest_scores_make_way_and_alarms_never(path: Path) -> None:
+    with Spool(path, most_scores=3) as spool:
+        for number in range(9):
+            spool.commit({}, [score(str(number)), ALARM])
+        assert [body for body in bodies(spool) if body != ALARM.body] == ["6", "7", "8"]
+        assert spool.count()["alarm"] == 9
+        assert spool.dropped == 6
+
+
+def test_commands_are_taken_once_and_in_order(path: Path) -> None:
+    with Spool(path) as spool, Spool(path) as other:
+        other.command("pump", "first")
+        other.command("fan", "second")
+        assert spool.take_commands() == [("pump", "first"), ("fan", "second")]
+        assert spool.take_commands() == []
+
+
+def test_a_file_that_is_no_spool_is_refused(path: Path) -> None:
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(SpoolError, match=r"spool\.db: cannot be used as a spool"):
+        Spool(path)
+
+
+def test_a_spool_of_another_version_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    with pytest.raises(SpoolError, match="is a spool of version 7, expected 1; install"):
+        Spool(path)
+
+
+def test_a_spool_that_is_gone_says_so(path: Path) -> None:
+    with Spool(path) as spool:
+        pass
+    uses = (lambda: spool.commit({}, [ALARM]), lambda: spool.forget([1]), lambda: spool.waiting(1))
+    for use in uses:
+        with pytest.raises(SpoolError, match=r"spool\.db: cannot be (read|written)"):
+            use()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from faultwatch_edge.spool import Record, Spool
+spool = Spool(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    spool.commit({"pump": str(number)}, [Record("pump", "alarm", str(number))])
+    print(number, flush=True)
+"""
+
+
+def test_nothing_that_was_committed_is_lost_when_the_process_is_killed(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        while int(child.stdout.readline()) < 50:
+            pass
+        child.kill()
+        told = [50, *map(int, child.stdout.read().split())]
+    with Spool(path) as spool:
+        kept = list(map(int, bodies(spool)))
+        assert kept == list(range(1, len(kept) + 1))
+        assert len(kept) >= told[-1]
+        assert spool.state("pump") == str(len(kept))
+
+
+def test_on_a_full_disk_scores_make_way_and_nothing_is_kept_by_halves(path: Path) -> None:
+    filler, alarms = "x" * 800, 0
+    with Spool(path) as spool:
+        spool._connection.execute("PRAGMA max_page_count = 300")  # noqa: SLF001 - a disk of 1.2 MB
+        while not spool.dropped:
+            spool.commit({}, [score(filler)] * 10 + [replace(ALARM, body=filler)])
+            alarms += 1
+        assert spool.count() == {"alarm": alarms}
+        with pytest.raises(SpoolError, match=r"spool\.db: cannot be written \(.* is full\)"):
+            while True:
+                spool.commit({"pump": str(alarms + 1)}, [replace(ALARM, body=filler)])
+                alarms += 1
+        assert spool.count() == {"alarm": alarms}
+        assert spool.state("pump") == str(alarms)
+        spool.forget([one.number for one in spool.waiting(100)])
+        spool.commit({"pump": "again"}, [ALARM])
+        assert spool.state("pump") == "again"
+
+
+def test_room_is_held_back_where_there_is_some(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = path.with_suffix(".reserve")
+    with Spool(path) as spool:
+        assert reserve.stat().st_size > 1_000_000
+        reserve.unlink()
+        monkeypatch.setattr(Path, "write_bytes", _full_disk)
+        spool.forget([])
+        assert not reserve.exists()
+        monkeypatch.undo()
+        spool.forget([])
+        assert reserve.exists()
+
+
+def _full_disk(path: Path, data: bytes) -> int:
+    with path.open("wb") as file:
+        file.write(data[:100])
+    raise OSError(28, "No space left on device")
+
+
+class SpoolLife(RuleBasedStateMachine):
+    """Any order of commits, deliveries and openings, beside a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.spool = Spool(Path(self.folder.name) / "spool.db", most_scores=5)
+        self.expected: list[Record] = []
+        self.states: dict[str, str] = {}
+
+    @rule(kinds=st.lists(st.sampled_from(["alarm", "event", SCORE]), max_size=4), text=st.text())
+    def commit(self, kinds: list[str], text: str) -> None:
+        records = [Record("pump", kind, text) for kind in kinds]
+        self.states["pump"] = text
+        self.spool.commit({"pump": text}, records)
+        self.expected += records
+
+    @rule(most=st.integers(1, 5))
+    def deliver(self, most: int) -> None:
+        waiting = self.spool.waiting(most)
+        assert len(waiting) == min(most, len(self.expected))
+        self.spool.forget([one.number for one in waiting])
+        del self.expected[: len(waiting)]
+
+    @invariant()
+    def order_is_kept_and_only_the_oldest_scores_are_gone(self) -> None:
+        found = [one.record for one in self.spool.waiting(1_000)]
+        excess = sum(one.kind == SCORE for one in self.expected) - sum(
+            one.kind == SCORE for one in found
+        )
+        kept = []
+        for one in self.expected:
+            if one.kind == SCORE and excess > 0:
+                excess -= 1
+            else:
+                kept.append(one)
+        self.expected = kept
+        assert found == kept
+        assert sum(one.kind == SCORE for one in found) < 5 + 5  # it looks every five scores
+
+    @invariant()
+    def the_state_is_the_last_one(self) -> None:
+        assert self.spool.state("pump") == self.states.get("pump")
+
+    def teardown(self) -> None:
+        self.spool.__exit__(None, None, None)
+        self.folder.cleanup()
+
+
+SpoolLife.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+test_spool_life = SpoolLife.TestCase
