@@ -4,7 +4,7 @@
 does it; floating-point operations a second of its steps beside those of a plain product of two
 matrices, in turn, in one run on one core. Writes ``results/training.json``.
 
-``python tests/benchmarks/training.py --days 30``: a Parquet file of 50 channels at 1 Hz goes through
+``python tests/benchmarks/training.py --days 30``: Parquet files of 50 channels at 1 Hz go through
 `faultwatch init`, `ingest` and `train`; seconds and peak memory of each.
 """
 
@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 import torch
-from ingest import check_disk, run_command
+from ingest import check_disk, run_command  # type: ignore[import-not-found]  # beside this script
 from torch.utils.flop_counter import FlopCounterMode
 
 from features.datasets.tep import load_samples
@@ -61,7 +61,7 @@ def step_flops(source: TrainingWindows, linear: WindowPca, batch: int) -> int:
     with FlopCounterMode(display=False) as counter:
         wanted = left_over(linear, values, present)
         mean, _ = vae.train().encode(values, present)
-        (vae.decode(mean) - wanted).square().mean().backward()
+        (vae.decode(mean) - wanted).square().mean().backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops())
 
 

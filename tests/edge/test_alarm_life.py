@@ -50,9 +50,7 @@ class AlarmLife(RuleBasedStateMachine):
         was_held = self.alarm.state in HELD
         moved = advance(self.alarm, anomalous=anomalous, at_us=self.at_us, **DELAYS)
         assert not (self.take(moved) and was_held)
-        self.untouched, _ = advance(
-            self.untouched, anomalous=anomalous, at_us=self.at_us, **DELAYS
-        )
+        self.untouched, _ = advance(self.untouched, anomalous=anomalous, at_us=self.at_us, **DELAYS)
 
     @rule()
     def acknowledge(self) -> None:

@@ -1,4 +1,4 @@
-"""An agent that is stopped anywhere and goes on from its snapshot says what one says that was not."""
+"""An agent that is stopped and goes on from its snapshot says what one says that was not."""
 
 import math
 
@@ -64,7 +64,9 @@ def test_stopping_anywhere_changes_nothing(
 def test_the_snapshot_of_another_version_is_told_by_its_words(bundle: Bundle) -> None:
     text = write_state(Agent(bundle).state)
     assert read_state(text, where="pump").bundle_sha256 == bundle.sha256
-    with pytest.raises(BundleError, match=r"pump: alarm\.state is 'asleep', expected one of normal"):
+    with pytest.raises(
+        BundleError, match=r"pump: alarm\.state is 'asleep', expected one of normal"
+    ):
         read_state(text.replace('"normal"', '"asleep"', 1), where="pump")
     with pytest.raises(BundleError, match=r"pump: .* is not known, expected only"):
         read_state(text.replace('"version"', '"release"', 1), where="pump")

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from typing_extensions import override
 
 from faultwatch_edge.errors import SpoolError
 from faultwatch_edge.spool import SCORE, Record, Spool, Waiting
@@ -33,8 +35,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None:
     with Spool(path) as spool:
-        spool.commit({"pump": "one"}, [ALARM, score("1")])
-        spool.commit({"pump": "two", "fan": "x"}, [score("2")])
+        spool.commit({"pump": "one"}, [ALARM, score("1")], at_us=7)
+        spool.commit({"pump": "two", "fan": "x"}, [score("2")], at_us=7)
     with Spool(path) as spool:
         assert [one.record for one in spool.waiting(9)] == [ALARM, score("1"), score("2")]
         assert (spool.state("pump"), spool.state("fan"), spool.state("mill")) == ("two", "x", None)
@@ -42,31 +44,33 @@ def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None
 
 def test_a_record_waits_until_it_is_forgotten_and_numbers_are_never_used_twice(path: Path) -> None:
     with Spool(path) as spool:
-        spool.commit({}, [ALARM])
+        spool.commit({}, [ALARM], at_us=7)
         (first,) = spool.waiting(9)
         spool.forget([first.number])
-        spool.commit({}, [ALARM, score("1")])
+        spool.commit({}, [ALARM, score("1")], at_us=7)
         later = spool.waiting(9)
         assert later[0].number > first.number
-        assert spool.waiting(9, after=later[0].number) == [Waiting(later[1].number, score("1"))]
+        assert spool.waiting(9, after=later[0].number) == [Waiting(later[1].number, score("1"), 7)]
         assert spool.count() == {"alarm": 1, "score": 1}
 
 
 def test_at_the_bound_the_oldest_scores_make_way_and_alarms_never(path: Path) -> None:
     with Spool(path, most_scores=3) as spool:
         for number in range(9):
-            spool.commit({}, [score(str(number)), ALARM])
+            spool.commit({}, [score(str(number)), ALARM], at_us=7)
         assert [body for body in bodies(spool) if body != ALARM.body] == ["6", "7", "8"]
         assert spool.count()["alarm"] == 9
         assert spool.dropped == 6
 
 
-def test_commands_are_taken_once_and_in_order(path: Path) -> None:
+def test_an_order_waits_until_what_came_of_it_is_kept(path: Path) -> None:
     with Spool(path) as spool, Spool(path) as other:
-        other.command("pump", "first")
-        other.command("fan", "second")
-        assert spool.take_commands() == [("pump", "first"), ("fan", "second")]
-        assert spool.take_commands() == []
+        other.order("pump", "first")
+        other.order("fan", "second")
+        first, second = spool.orders()
+        assert (first[1:], second[1:]) == (("pump", "first"), ("fan", "second"))
+        spool.commit({}, [ALARM], at_us=7, obeyed=[first[0]])
+        assert spool.orders() == [second]
 
 
 def test_a_file_that_is_no_spool_is_refused(path: Path) -> None:
@@ -86,7 +90,11 @@ def test_a_spool_of_another_version_is_refused(path: Path) -> None:
 def test_a_spool_that_is_gone_says_so(path: Path) -> None:
     with Spool(path) as spool:
         pass
-    uses = (lambda: spool.commit({}, [ALARM]), lambda: spool.forget([1]), lambda: spool.waiting(1))
+    uses = (
+        lambda: spool.commit({}, [ALARM], at_us=7),
+        lambda: spool.forget([1]),
+        lambda: spool.waiting(1),
+    )
     for use in uses:
         with pytest.raises(SpoolError, match=r"spool\.db: cannot be (read|written)"):
             use()
@@ -100,13 +108,13 @@ spool = Spool(Path(sys.argv[1]))
 number = 0
 while True:
     number += 1
-    spool.commit({"pump": str(number)}, [Record("pump", "alarm", str(number))])
+    spool.commit({"pump": str(number)}, [Record("pump", "alarm", str(number))], at_us=7)
     print(number, flush=True)
 """
 
 
 def test_nothing_that_was_committed_is_lost_when_the_process_is_killed(path: Path) -> None:
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - our own script
         [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
@@ -126,23 +134,23 @@ def test_on_a_full_disk_scores_make_way_and_nothing_is_kept_by_halves(path: Path
     with Spool(path) as spool:
         spool._connection.execute("PRAGMA max_page_count = 300")  # noqa: SLF001 - a disk of 1.2 MB
         while not spool.dropped:
-            spool.commit({}, [score(filler)] * 10 + [replace(ALARM, body=filler)])
+            spool.commit({}, [score(filler)] * 10 + [replace(ALARM, body=filler)], at_us=7)
             alarms += 1
         assert spool.count() == {"alarm": alarms}
-        with pytest.raises(SpoolError, match=r"spool\.db: cannot be written \(.* is full\)"):
+        with suppress(SpoolError):
             while True:
-                spool.commit({"pump": str(alarms + 1)}, [replace(ALARM, body=filler)])
+                spool.commit({"pump": str(alarms + 1)}, [replace(ALARM, body=filler)], at_us=7)
                 alarms += 1
+        with pytest.raises(SpoolError, match=r"spool\.db: cannot be written \(.* is full\)"):
+            spool.commit({"pump": "x"}, [replace(ALARM, body=filler)], at_us=7)
         assert spool.count() == {"alarm": alarms}
         assert spool.state("pump") == str(alarms)
         spool.forget([one.number for one in spool.waiting(100)])
-        spool.commit({"pump": "again"}, [ALARM])
+        spool.commit({"pump": "again"}, [ALARM], at_us=7)
         assert spool.state("pump") == "again"
 
 
-def test_room_is_held_back_where_there_is_some(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_room_is_held_back_where_there_is_some(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reserve = path.with_suffix(".reserve")
     with Spool(path) as spool:
         assert reserve.stat().st_size > 1_000_000
@@ -175,7 +183,7 @@ class SpoolLife(RuleBasedStateMachine):
     def commit(self, kinds: list[str], text: str) -> None:
         records = [Record("pump", kind, text) for kind in kinds]
         self.states["pump"] = text
-        self.spool.commit({"pump": text}, records)
+        self.spool.commit({"pump": text}, records, at_us=7)
         self.expected += records
 
     @rule(most=st.integers(1, 5))
@@ -205,6 +213,7 @@ class SpoolLife(RuleBasedStateMachine):
     def the_state_is_the_last_one(self) -> None:
         assert self.spool.state("pump") == self.states.get("pump")
 
+    @override
     def teardown(self) -> None:
         self.spool.__exit__(None, None, None)
         self.folder.cleanup()

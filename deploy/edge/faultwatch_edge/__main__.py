@@ -1,31 +1,34 @@
-"""Scores a machine's samples with a signed bundle: ``faultwatch-edge run`` and ``check``.
+"""Scores a machine's samples with a signed bundle: ``faultwatch-edge run``, ``serve``, ``check``.
 
 Exit codes: 0 the input ended or the run was stopped; 2 something was refused, and one sentence on
 standard error says why and what to do.
 """
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from faultwatch_edge import __version__
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent, score_record
 from faultwatch_edge.bundle import read_bundle
+from faultwatch_edge.config import read_config, spool_file
 from faultwatch_edge.describe import describe, summarise
 from faultwatch_edge.detector import Detector, check_golden
-from faultwatch_edge.errors import EdgeError, SinkError, SourceError, TrustError
+from faultwatch_edge.errors import ConfigError, EdgeError, SinkError, SourceError, TrustError
 from faultwatch_edge.keys import load_trusted_keys
-from faultwatch_edge.message import Message, to_number
+from faultwatch_edge.message import Message
+from faultwatch_edge.orders import Verb, read_order
 from faultwatch_edge.sinks.json_lines import STANDARD_OUTPUT, JsonLines
 from faultwatch_edge.sources.csv_lines import Rejected, Sample, read_lines, read_samples
+from faultwatch_edge.spool import Spool
 from faultwatch_edge.stopping import Stop
-from faultwatch_edge.times import to_iso
 
 PROGRAM = "faultwatch-edge"
 KEY_VARIABLE = "FAULTWATCH_EDGE_KEY"
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, do, and put whatever is refused into one sentence."""
     arguments = _parser().parse_args(argv)
     try:
-        return _run(arguments) if arguments.verb == "run" else _check(arguments)
+        return _VERBS[arguments.verb](arguments)
     except BrokenPipeError:
         _discard_output()
         return 0
@@ -83,7 +86,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="windows scored together when a file is replayed (default 1: each as it ends)",
     )
+    _add_service(verbs)
     return parser
+
+
+def _add_service(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = verbs.add_parser("serve", help="watch assets live by MQTT until it is stopped")
+    order = verbs.add_parser("order", help="acknowledge or shelve an alarm of the agent that runs")
+    for verb in (serve, order):
+        verb.add_argument("config", type=Path, metavar="CONFIG", help="edge.toml")
+    order.add_argument("asset", metavar="ASSET", help="whose alarm")
+    order.add_argument(
+        "what", choices=get_args(Verb), metavar="VERB", help=", ".join(get_args(Verb))
+    )
+    order.add_argument("--by", required=True, metavar="NAME", help="who says so")
+    order.add_argument("--reason", default="", metavar="TEXT", help="why")
+    order.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="to shelve")
 
 
 def _positive(text: str) -> int:
@@ -114,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
             bundle,
             batch=1 if is_live else arguments.batch,
             is_historical=not is_live,
-            on_score=None if scores is None else lambda row: scores.write(_score_record(row)),
+            on_score=None if scores is None else lambda row: scores.write(score_record(row)),
         )
         check_golden(agent.detector, bundle)
         stream = stack.enter_context(_opened(arguments.source))
@@ -173,6 +191,34 @@ def _opened(source: str) -> Iterator[BinaryIO]:
         yield stream
 
 
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        from faultwatch_edge.serving import serve  # noqa: PLC0415 - paho is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"'serve' needs {error.name}, which is not installed; install faultwatch-edge[mqtt]"
+        ) from error
+
+    config = read_config(arguments.config)
+    with Stop() as stop:
+        serve(config, _trusted_keys([Path(one) for one in config.agent.keys]), stop, _note)
+    return 0
+
+
+def _order(arguments: argparse.Namespace) -> int:
+    order = {"verb": arguments.what, "by": arguments.by, "reason": arguments.reason}
+    body = json.dumps(order | {"for_s": arguments.for_s})
+    read_order(body.encode())
+    with Spool(spool_file(read_config(arguments.config))) as spool:
+        if spool.state(arguments.asset) is None:
+            raise ConfigError(
+                f"the agent of {arguments.config} watches no '{arguments.asset}', expected the id "
+                "of an asset that has sent samples"
+            )
+        spool.order(arguments.asset, body)
+    return 0
+
+
 def _trusted_keys(given: Sequence[Path] | None) -> tuple[Ed25519PublicKey, ...]:
     """The keys of the command line, else of the environment, else of the usual folders."""
     from_environment = os.environ.get(KEY_VARIABLE, "")
@@ -190,16 +236,6 @@ def _trusted_keys(given: Sequence[Path] | None) -> tuple[Ed25519PublicKey, ...]:
     return load_trusted_keys(files)
 
 
-def _score_record(row: ScoreRow) -> dict[str, object]:
-    return {
-        "time": to_iso(row.end_us),
-        "score": None if row.score is None else to_number(row.score),
-        "anomalous": row.anomalous,
-        "gate": row.gate,
-        "state": row.state.value,
-    }
-
-
 def _note(sentence: str) -> None:
     sys.stderr.write(f"{PROGRAM}: {sentence}\n")
     sys.stderr.flush()
@@ -209,6 +245,13 @@ def _discard_output() -> None:
     """Standard output takes no more: keep the interpreter from trying at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
+
+_VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "check": _check,
+    "serve": _serve,
+    "order": _order,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,13 +5,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faultwatch_edge.alarm import Advanced, Alarm, AlarmState, acknowledge, advance, decide
+from faultwatch_edge.alarm import (
+    Advanced,
+    Alarm,
+    AlarmState,
+    acknowledge,
+    advance,
+    decide,
+    return_to_service,
+    shelve,
+    take_out_of_service,
+    unshelve,
+    unshelve_due,
+)
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.detector import GATE_OPEN, Detector
 from faultwatch_edge.events import EventLog
 from faultwatch_edge.grid import Cell, Grid, Row
-from faultwatch_edge.message import Evidence, Message, MessageWriter
+from faultwatch_edge.message import Evidence, Message, MessageWriter, to_number
 from faultwatch_edge.operating_point import OperatingPoint, is_new_point
+from faultwatch_edge.orders import Order
 from faultwatch_edge.snapshot import (
     VERSION,
     AgentState,
@@ -19,9 +32,15 @@ from faultwatch_edge.snapshot import (
     from_state,
     to_state,
 )
-from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds
+from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds, to_iso
 from faultwatch_edge.window import Window, WindowBuffer
 
+_VERBS = {
+    "acknowledge": acknowledge,
+    "unshelve": unshelve,
+    "take_out_of_service": take_out_of_service,
+    "return_to_service": return_to_service,
+}
 LARGEST_VALUE = 1e30
 """Values beyond this are no measurement, and their squares do not fit the graph's float32."""
 
@@ -131,6 +150,14 @@ class Agent:
         self._evidence = None if state.evidence is None else from_state(state.evidence)
         self.counts = replace(state.counts)
 
+    def take_over(self, alarm: Alarm) -> None:
+        """Go on with the alarm of the agent before, which ran another bundle."""
+        self._alarm = alarm
+
+    def is_late(self, time_us: int) -> bool:
+        """Whether a sample of that time would come too late to be used."""
+        return self._grid.is_late(time_us)
+
     def process(
         self,
         time_us: int,
@@ -169,7 +196,29 @@ class Agent:
 
     def acknowledge(self, at_us: int) -> list[Message]:
         """An operator has seen the alarm."""
-        return self._score_waiting() + self._move(acknowledge(self._alarm, at_us=at_us))
+        return self.obey(Order("acknowledge", by="operator"), at_us)
+
+    def obey(self, order: Order, at_us: int) -> list[Message]:
+        """Do what an operator says; without effect where there is nothing to do.
+
+        Args:
+            order: who, what and why.
+            at_us: when it was said.
+        """
+        messages = self._score_waiting()
+        if order.verb == "shelve":
+            until_us = at_us + microseconds(order.for_s or 0.0)
+            return messages + self._move(shelve(self._alarm, until_us=until_us, at_us=at_us), order)
+        return messages + self._move(_VERBS[order.verb](self._alarm, at_us=at_us), order)
+
+    def tick(self, at_us: int) -> list[Message]:
+        """Tell that time goes by: a shelved alarm comes back."""
+        return self._move(unshelve_due(self._alarm, at_us=at_us))
+
+    def fall_silent(self, at_us: int) -> list[Message]:
+        """Nothing comes any more: close what is open, and say that there is nothing to score."""
+        what = "No samples, the source is silent"
+        return [*self.finish(), *self._events.data_quality(what, at_us, is_poor=True)]
 
     def finish(self) -> list[Message]:
         """Close the open cells and score what waits; nothing more will come."""
@@ -292,13 +341,24 @@ class Agent:
             )
         )
 
-    def _move(self, advanced: Advanced) -> list[Message]:
+    def _move(self, advanced: Advanced, order: Order | None = None) -> list[Message]:
         self._alarm, transitions = advanced
         self.counts.alarms_raised += sum(
             changed.state is AlarmState.UNACKNOWLEDGED for changed in transitions
         )
-        return [self._writer.alarm(changed, self._evidence) for changed in transitions]
+        return [self._writer.alarm(changed, self._evidence, order) for changed in transitions]
 
     def _report(self, row: ScoreRow) -> None:
         if self._on_score is not None:
             self._on_score(row)
+
+
+def score_record(row: ScoreRow) -> Message:
+    """One window as JSON takes it."""
+    return {
+        "time": to_iso(row.end_us),
+        "score": None if row.score is None else to_number(row.score),
+        "anomalous": row.anomalous,
+        "gate": row.gate,
+        "state": row.state.value,
+    }

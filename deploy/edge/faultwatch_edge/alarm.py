@@ -194,7 +194,9 @@ def _raised(alarm: Alarm, *, since_us: int, at_us: int) -> Advanced:
         raised_us=at_us,
         occurrence=1 if is_new else alarm.occurrence + 1,
     )
-    return (raised, ()) if raised.state in HELD else _moved(raised, AlarmState.UNACKNOWLEDGED, at_us)
+    return (
+        (raised, ()) if raised.state in HELD else _moved(raised, AlarmState.UNACKNOWLEDGED, at_us)
+    )
 
 
 def _returned(alarm: Alarm, at_us: int) -> Advanced:

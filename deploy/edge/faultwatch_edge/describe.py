@@ -2,9 +2,9 @@
 
 from statistics import median
 
-from faultwatch_edge.snapshot import Counts
 from faultwatch_edge.bundle import Bundle, Certificate, Manifest
 from faultwatch_edge.detector import SCORE_TOLERANCE
+from faultwatch_edge.snapshot import Counts
 
 HOUR_S = 3600.0
 

@@ -12,8 +12,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faultwatch_edge.alarm import AlarmState, Transition, alarm_id
+from faultwatch_edge.alarm import HELD, AlarmState, Transition, alarm_id
 from faultwatch_edge.manifest import Manifest
+from faultwatch_edge.orders import Order
 from faultwatch_edge.times import to_iso
 
 Message = dict[str, object]
@@ -46,6 +47,8 @@ _WHAT: Final[Mapping[AlarmState, str]] = {
     AlarmState.UNACKNOWLEDGED: "Differs from normal running",
     AlarmState.ACKNOWLEDGED: "Acknowledged",
     AlarmState.RTN_UNACKNOWLEDGED: "Back to normal, not acknowledged",
+    AlarmState.SHELVED: "Shelved",
+    AlarmState.OUT_OF_SERVICE: "Out of service",
 }
 
 
@@ -91,14 +94,18 @@ class MessageWriter:
         self._sha256 = bundle_sha256
         self._is_historical = is_historical
 
-    def alarm(self, transition: Transition, evidence: Evidence | None) -> Message:
-        """The message of one transition of the alarm."""
+    def alarm(
+        self, transition: Transition, evidence: Evidence | None, order: Order | None = None
+    ) -> Message:
+        """The message of one transition of the alarm, and of the order that it followed."""
         manifest, spec = self._manifest, self._manifest.alarm
         abnormal = transition.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
         contributors = self._contributors(evidence)
         what = _WHAT[transition.state]
         if abnormal:
             what += _named(contributors)
+        if order is not None:
+            what += f" by {order.by}"
         return {
             **self._head(
                 "alarm", "asset_anomaly", alarm_id(manifest.asset_id, transition.first_onset_us)
@@ -106,7 +113,7 @@ class MessageWriter:
             "sequence": transition.sequence,
             "occurrence": transition.occurrence,
             "channel": None,
-            "status": NE107[OUT_OF_SPECIFICATION if abnormal else GOOD],
+            "status": NE107[_status(transition.state)],
             "state": transition.state.value,
             "previous_state": transition.previous_state.value,
             "onset_at": to_iso(transition.onset_us),
@@ -121,6 +128,8 @@ class MessageWriter:
             "cause": spec.cause,
             "consequence": spec.consequence,
             "action": spec.action,
+            "by": None if order is None else order.by,
+            "reason": None if order is None else order.reason,
             **self._tail(),
         }
 
@@ -148,6 +157,8 @@ class MessageWriter:
             "cause": None,
             "consequence": None,
             "action": None,
+            "by": None,
+            "reason": None,
             **self._tail(),
         }
 
@@ -239,6 +250,14 @@ def to_number(value: float) -> float | None:
         (0.333333, None)
     """
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
+def _status(state: AlarmState) -> int:
+    """NE 107 code of the machine: nobody can tell by an alarm that announces nothing."""
+    if state in HELD:
+        return FUNCTION_CHECK
+    abnormal = state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
+    return OUT_OF_SPECIFICATION if abnormal else GOOD
 
 
 def _named(contributors: Sequence[Message]) -> str:

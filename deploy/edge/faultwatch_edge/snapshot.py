@@ -46,7 +46,7 @@ class EvidenceState:
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """Everything that decides what an agent says next, beside its bundle and the samples to come."""
+    """What decides what an agent says next, beside its bundle and the samples to come."""
 
     version: int
     bundle_sha256: str

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from faultwatch_edge.errors import SpoolError
 
@@ -33,10 +33,10 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS states (asset TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
-    asset TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL
+    asset TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, kept_us INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS kinds ON outbox (kind, number);
-CREATE TABLE IF NOT EXISTS commands (
+CREATE TABLE IF NOT EXISTS orders (
     number INTEGER PRIMARY KEY AUTOINCREMENT, asset TEXT NOT NULL, body TEXT NOT NULL
 ) STRICT;
 """
@@ -60,10 +60,12 @@ class Waiting:
     number: int
     """Rises in the order in which records were kept."""
     record: Record
+    kept_us: int
+    """When it was kept, microseconds since the epoch."""
 
 
 class Spool:
-    """Keeps states, records and commands; every method is one transaction.
+    """Keeps states, records and orders; every method is one transaction.
 
     Args:
         path: file, made where there is none.
@@ -76,7 +78,8 @@ class Spool:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> spool = Spool(Path(folder.name) / "spool.db")
-        >>> spool.commit({"pump": "{}"}, [Record("pump", "alarm", "1"), Record("pump", "score", "2")])
+        >>> said = [Record("pump", "alarm", "1"), Record("pump", "score", "2")]
+        >>> spool.commit({"pump": "{}"}, said, at_us=0)
         >>> [one.record.body for one in spool.waiting(10)], spool.state("pump")
         (['1', '2'], '{}')
         >>> spool.forget([one.number for one in spool.waiting(1)])
@@ -120,7 +123,14 @@ class Spool:
     ) -> None:
         self._connection.close()
 
-    def commit(self, states: Mapping[str, str], records: Iterable[Record]) -> None:
+    def commit(
+        self,
+        states: Mapping[str, str],
+        records: Iterable[Record],
+        *,
+        at_us: int,
+        obeyed: Sequence[int] = (),
+    ) -> None:
         """Keep what agents remember now, and what they have said since the last commit.
 
         Where the disk is full, all scores make way, and it is tried once more.
@@ -128,16 +138,18 @@ class Spool:
         Args:
             states: by asset.
             records: in the order of their delivery.
+            at_us: now.
+            obeyed: numbers of the orders that led to them.
         """
-        kept = [(one.asset, one.kind, one.body) for one in records]
+        kept = [(one.asset, one.kind, one.body, at_us) for one in records]
         try:
-            self._write(states, kept)
+            self._write(states, kept, obeyed)
         except SpoolError:
             self._make_room()
-            self._write(states, [one for one in kept if one[1] != SCORE])
-            self.dropped += sum(kind == SCORE for _, kind, _ in kept)
+            self._write(states, [one for one in kept if one[1] != SCORE], obeyed)
+            self.dropped += sum(one[1] == SCORE for one in kept)
             return
-        self._unchecked += sum(kind == SCORE for _, kind, _ in kept)
+        self._unchecked += sum(one[1] == SCORE for one in kept)
         if self._unchecked >= min(_CHECKED_EVERY, self._most_scores):
             self._drop_scores(keep=self._most_scores)
             self._unchecked = 0
@@ -149,10 +161,11 @@ class Spool:
 
     def waiting(self, most: int, *, after: int = 0) -> list[Waiting]:
         """Records that wait, in their order, beginning after a number."""
-        query = "SELECT number, asset, kind, body FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
+        columns = "number, asset, kind, body, kept_us"
+        query = f"SELECT {columns} FROM outbox WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608 - constants
         return [
-            Waiting(int(number), Record(str(asset), str(kind), str(body)))
-            for number, asset, kind, body in self._run(query, (after, most))
+            Waiting(number, Record(asset, kind, body), kept_us)
+            for number, asset, kind, body, kept_us in self._run(query, (after, most))
         ]
 
     def forget(self, numbers: Iterable[int]) -> None:
@@ -163,19 +176,22 @@ class Spool:
     def count(self) -> dict[str, int]:
         """How many records of each kind wait."""
         found = self._run("SELECT kind, count(*) FROM outbox GROUP BY kind")
-        return {str(kind): int(count) for kind, count in found}
+        return dict(found)
 
-    def command(self, asset: str, body: str) -> None:
-        """Leave a command of an operator for the agent that runs."""
-        self._many("INSERT INTO commands (asset, body) VALUES (?, ?)", [(asset, body)])
+    def order(self, asset: str, body: str) -> None:
+        """Leave an order of an operator for the agent that runs."""
+        self._many("INSERT INTO orders (asset, body) VALUES (?, ?)", [(asset, body)])
 
-    def take_commands(self) -> list[tuple[str, str]]:
-        """Commands that were left, in their order; they are taken away."""
-        found = self._run("SELECT number, asset, body FROM commands ORDER BY number")
-        self._many("DELETE FROM commands WHERE number = ?", [(number,) for number, *_ in found])
-        return [(str(asset), str(body)) for _, asset, body in found]
+    def orders(self) -> list[tuple[int, str, str]]:
+        """Number, asset and body of the orders that nobody has obeyed, oldest first."""
+        return self._run("SELECT number, asset, body FROM orders ORDER BY number")
 
-    def _write(self, states: Mapping[str, str], records: Sequence[tuple[str, str, str]]) -> None:
+    def _write(
+        self,
+        states: Mapping[str, str],
+        records: Sequence[tuple[str, str, str, int]],
+        obeyed: Sequence[int],
+    ) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
@@ -184,7 +200,10 @@ class Spool:
                 list(states.items()),
             )
             self._connection.executemany(
-                "INSERT INTO outbox (asset, kind, body) VALUES (?, ?, ?)", records
+                "INSERT INTO outbox (asset, kind, body, kept_us) VALUES (?, ?, ?, ?)", records
+            )
+            self._connection.executemany(
+                "DELETE FROM orders WHERE number = ?", [(number,) for number in obeyed]
             )
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -220,7 +239,7 @@ class Spool:
         except OSError:
             self._reserve.unlink(missing_ok=True)
 
-    def _run(self, query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def _run(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:

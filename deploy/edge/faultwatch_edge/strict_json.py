@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Literal, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -26,8 +27,9 @@ def read_json(kind: type[Record], text: bytes, *, where: str) -> Record:
     """Read a JSON document into a frozen dataclass.
 
     Unknown, missing and doubled keys, wrong types and numbers that are not finite are refused;
-    the error names the key's path. ``int | None``, ``Literal``, ``StrEnum``, tuples and nested
-    dataclasses are understood; a whole number passes as a float, a boolean never passes as a number.
+    the error names the key's path. ``int | None``, ``Literal``, ``StrEnum``, tuples, tables of
+    one kind and nested dataclasses are understood; a whole number passes as a float, a boolean
+    never passes as a number.
 
     Args:
         kind: the dataclass.
@@ -51,7 +53,20 @@ def read_json(kind: type[Record], text: bytes, *, where: str) -> Record:
         faultwatch_edge.errors.BundleError: pump.json: name is 1, expected text
     """
     try:
-        return cast(Record, _read(kind, load_json(text), ""))
+        value = load_json(text)
+    except BundleError as error:
+        raise BundleError(f"{where}: {error}") from error
+    return read_record(kind, value, where=where)
+
+
+def read_record(kind: type[Record], value: object, *, where: str) -> Record:
+    """The same of what was parsed already; keys with a default may be left out.
+
+    Raises:
+        BundleError: the value is not what ``kind`` says.
+    """
+    try:
+        return cast(Record, _read(kind, value, ""))
     except BundleError as error:
         raise BundleError(f"{where}: {error}") from error
 
@@ -82,15 +97,9 @@ def _not_a_number(word: str) -> NoReturn:
 def _read(kind: object, value: object, path: str) -> object:
     if isinstance(kind, type) and is_dataclass(kind):
         return _read_record(kind, value, path)
-    if get_origin(kind) is UnionType:
-        return _read_optional(kind, value, path)
-    if get_origin(kind) is tuple:
-        return _read_tuple(kind, value, path)
-    if get_origin(kind) is Literal:
-        return _read_choice(get_args(kind), value, path)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(str(_read_choice(tuple(kind), value, path)))
-    return _read_plain(kind, value, path)
+    return _READERS.get(get_origin(kind), _read_plain)(kind, value, path)
 
 
 def _read_record(kind: type, value: object, path: str) -> object:
@@ -99,11 +108,21 @@ def _read_record(kind: type, value: object, path: str) -> object:
     names = [field.name for field in fields(kind)]
     for name in value.keys() - set(names):
         raise BundleError(f"{_join(path, name)} is not known, expected only {', '.join(names)}")
-    for name in names:
-        if name not in value:
-            raise BundleError(f"{_join(path, name)} is missing, expected it beside the others")
+    for field in fields(kind):
+        if field.name not in value and field.default is MISSING:
+            raise BundleError(
+                f"{_join(path, field.name)} is missing, expected it beside the others"
+            )
     kinds = get_type_hints(kind)
-    return kind(**{name: _read(kinds[name], value[name], _join(path, name)) for name in names})
+    given = [name for name in names if name in value]
+    return kind(**{name: _read(kinds[name], value[name], _join(path, name)) for name in given})
+
+
+def _read_table(kind: object, value: object, path: str) -> object:
+    if not isinstance(value, dict):
+        _refuse(path, value, "an object")
+    inner = get_args(kind)[1]
+    return {name: _read(inner, one, _join(path, name)) for name, one in value.items()}
 
 
 def _read_optional(kind: object, value: object, path: str) -> object:
@@ -121,6 +140,10 @@ def _read_tuple(kind: object, value: object, path: str) -> object:
         _refuse(path, value, f"a list of {len(kinds)}")
     pairs = enumerate(zip(kinds, value, strict=True))
     return tuple(_read(inner, item, f"{path}[{index}]") for index, (inner, item) in pairs)
+
+
+def _read_literal(kind: object, value: object, path: str) -> object:
+    return _read_choice(get_args(kind), value, path)
 
 
 def _read_choice(choices: tuple[object, ...], value: object, path: str) -> object:
@@ -155,3 +178,11 @@ def _refuse(path: str, value: object, expected: str) -> NoReturn:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+_READERS: Mapping[object, Callable[[object, object, str], object]] = {
+    UnionType: _read_optional,
+    dict: _read_table,
+    tuple: _read_tuple,
+    Literal: _read_literal,
+}

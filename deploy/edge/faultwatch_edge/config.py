@@ -1,0 +1,174 @@
+"""``edge.toml``: which bundles an agent runs, where samples come from, where messages go."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from faultwatch_edge.errors import BundleError, ConfigError
+from faultwatch_edge.strict_json import read_record
+
+LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_PORT, _TLS_PORT, _LAST_PORT = 1883, 8883, 65_535
+_FILES: Final = ("ca", "certificate", "private_key")
+_LARGEST_FILE: Final = 1024 * 1024
+
+
+def _check_topic(name: str, topic: str, *parts: str) -> None:
+    if not topic or not topic.isprintable() or "#" in topic or "+" in topic:
+        raise BundleError(f"{name} is '{topic}', expected a topic without '+' and '#'")
+    for part in parts:
+        if topic.count(part) != 1:
+            raise BundleError(f"{name} is '{topic}', expected {part} in it once")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Where the agent keeps what it must not lose, and whom it trusts."""
+
+    folder: str
+    """Where the state and what waits for delivery are kept; one folder for each agent."""
+    keys: tuple[str, ...] = ()
+    """Trusted public keys, or folders of ``*.pub``; none = the usual places."""
+    publish_scores: bool = True
+    """Whether the score of every window is published, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """The broker; the password comes from ``FAULTWATCH_EDGE_MQTT_PASSWORD``."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    """None = 8883 with ``ca``, else 1883."""
+    client_id: str = "faultwatch-edge"
+    """The broker keeps what comes while the agent is away under this name: one for each agent."""
+    username: str | None = None
+    ca: str | None = None
+    """Certificate authority of the broker: with it the connection is encrypted (TLS)."""
+    certificate: str | None = None
+    """The agent's own certificate, where the broker asks for one."""
+    private_key: str | None = None
+    """Key of ``certificate``."""
+    publish: str = "faultwatch/{asset}/{kind}"
+    """Topic of what the agent says: ``alarm``, ``event``, ``rejected``, ``score``."""
+    command: str = "faultwatch/{asset}/command"
+    """Topic on which operators acknowledge and shelve."""
+
+    def __post_init__(self) -> None:
+        if self.ca is None and self.host not in LOCAL:
+            raise BundleError(
+                f"mqtt.host is '{self.host}' without mqtt.ca, expected an encrypted connection "
+                "beyond this machine; name the certificate authority of the broker"
+            )
+        if (self.certificate is None) != (self.private_key is None):
+            raise BundleError("mqtt.certificate and mqtt.private_key go together, expected both")
+        if self.port is not None and not 1 <= self.port <= _LAST_PORT:
+            raise BundleError(f"mqtt.port is {self.port}, expected 1 to 65535")
+        _check_topic("mqtt.publish", self.publish, "{asset}", "{kind}")
+        _check_topic("mqtt.command", self.command, "{asset}")
+
+    @property
+    def used_port(self) -> int:
+        """The port that is connected to."""
+        return self.port or (_PORT if self.ca is None else _TLS_PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetSource:
+    """One ``[[asset]]``: a bundle, and how its samples look."""
+
+    bundle: str
+    topic: str
+    """Of JSON objects with all channels, or, with ``{channel}`` in it, of one channel each."""
+    time: str = "time"
+    """Key of the time in the object; keys within keys are parted by dots."""
+    time_format: Literal["iso", "s", "ms", "us"] = "iso"
+    """ISO-8601 with an offset, or seconds, milliseconds, microseconds since 1970 in UTC."""
+    value: str = "value"
+    """Key of the value where each channel has a topic of its own."""
+    keys: dict[str, str] | None = None
+    """Channel to its key, or its word in the topic; else it is its name, or its tag."""
+
+    def __post_init__(self) -> None:
+        _check_topic("asset.topic", self.topic)
+        levels = self.topic.split("/")
+        if self.topic.count("{channel}") > 1 or (
+            "{channel}" in self.topic and "{channel}" not in levels
+        ):
+            raise BundleError(
+                f"asset.topic is '{self.topic}', expected {{channel}} as one whole level of it"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """All of ``edge.toml``."""
+
+    agent: AgentConfig
+    asset: tuple[AssetSource, ...]
+    mqtt: MqttConfig = MqttConfig()
+
+    def __post_init__(self) -> None:
+        if not self.asset:
+            raise BundleError("asset is empty, expected at least one [[asset]]")
+
+
+def read_config(path: Path) -> EdgeConfig:
+    """Read and check ``edge.toml``; paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not as it must be.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_FILE + 1)
+        if len(text) > _LARGEST_FILE:
+            raise ConfigError(f"{path}: is larger than {_LARGEST_FILE} bytes, expected a few")
+        document = tomllib.loads(text.decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}), expected edge.toml"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not TOML ({error})") from error
+    try:
+        return read_record(EdgeConfig, _from(document, path.parent), where=str(path))
+    except BundleError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _from(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with the paths in it made absolute; what is not as expected is left as it is."""
+    found = dict(document)
+    places = [(found.get("agent"), ("folder",)), (found.get("mqtt"), _FILES)]
+    assets = found.get("asset")
+    places += [(one, ("bundle",)) for one in (assets if isinstance(assets, list) else [])]
+    for section, names in places:
+        for name in names:
+            if isinstance(section, dict) and isinstance(section.get(name), str):
+                section[name] = str(folder / Path(section[name]).expanduser())
+    agent = found.get("agent")
+    if isinstance(agent, dict) and isinstance(agent.get("keys"), list):
+        agent["keys"] = [
+            str(folder / one) if isinstance(one, str) else one for one in agent["keys"]
+        ]
+    return found
+
+
+def spool_file(config: EdgeConfig) -> Path:
+    """The file that holds what the agent remembers and has yet to deliver.
+
+    Raises:
+        ConfigError: its folder cannot be made.
+    """
+    folder = Path(config.agent.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"agent.folder '{folder}' cannot be made ({error.strerror}), expected a folder that "
+            "the agent may write to"
+        ) from error
+    return folder / "spool.db"

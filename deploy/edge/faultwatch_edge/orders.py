@@ -1,0 +1,59 @@
+"""What an operator may tell an alarm: who, what and why, checked as strictly as anything else."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from faultwatch_edge.errors import BundleError
+from faultwatch_edge.strict_json import read_json
+
+Verb = Literal["acknowledge", "shelve", "unshelve", "take_out_of_service", "return_to_service"]
+LARGEST: Final = 4096
+"""Bytes of an order."""
+_LONGEST_NAME: Final = 64
+_LONGEST_REASON: Final = 200
+_NEED_REASON: Final = frozenset({"shelve", "take_out_of_service"})
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One verb of one person.
+
+    Example:
+        >>> read_order(b'{"verb": "acknowledge", "by": "Kim"}').by
+        'Kim'
+        >>> read_order(b'{"verb": "shelve", "by": "Kim", "for_s": 3600}')
+        Traceback (most recent call last):
+            ...
+        faultwatch_edge.errors.BundleError: order: reason is empty, expected why
+    """
+
+    verb: Verb
+    by: str
+    """Who says so."""
+    reason: str = ""
+    """Why; needed to shelve, and to take out of service."""
+    for_s: float | None = None
+    """How long the alarm is shelved."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.by.strip()) <= _LONGEST_NAME or not self.by.isprintable():
+            raise BundleError(f"by is {self.by[:80]!r}, expected a name of 1 to {_LONGEST_NAME}")
+        if len(self.reason) > _LONGEST_REASON or not self.reason.isprintable():
+            raise BundleError(f"reason is too long, expected a line of at most {_LONGEST_REASON}")
+        if self.verb in _NEED_REASON and not self.reason.strip():
+            raise BundleError("reason is empty, expected why")
+        if (self.verb == "shelve") != (self.for_s is not None):
+            raise BundleError("for_s goes with 'shelve', expected how many seconds it lasts")
+        if self.for_s is not None and self.for_s <= 0:
+            raise BundleError(f"for_s is {self.for_s:g}, expected more than 0")
+
+
+def read_order(body: bytes) -> Order:
+    """Read an order.
+
+    Raises:
+        BundleError: it is none; the text says what was expected.
+    """
+    if len(body) > LARGEST:
+        raise BundleError(f"order: has {len(body)} bytes, expected at most {LARGEST}")
+    return read_json(Order, body, where="order")

@@ -1,0 +1,108 @@
+"""Puts a configuration together to a service that runs: bundles, spool, connection."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from faultwatch_edge.bundle import read_bundle
+from faultwatch_edge.config import EdgeConfig, spool_file
+from faultwatch_edge.errors import ConfigError
+from faultwatch_edge.mqtt import Connection
+from faultwatch_edge.service import Service, filters, last_will
+from faultwatch_edge.spool import Spool
+from faultwatch_edge.stopping import Stop
+from faultwatch_edge.watched import Watched
+
+PASSWORD_VARIABLE: Final = "FAULTWATCH_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+
+
+def serve(
+    config: EdgeConfig,
+    keys: Sequence[Ed25519PublicKey],
+    stop: Stop,
+    note: Callable[[str], None],
+) -> None:
+    """Watch all assets until a stop is requested.
+
+    Args:
+        config: from ``read_config``.
+        keys: trusted signers.
+        stop: says when to end.
+        note: takes a sentence for whoever looks at the log.
+
+    Raises:
+        EdgeError: something of the configuration cannot be used; nothing has been taken then.
+    """
+    with ExitStack() as stack:
+        file = spool_file(config)
+        stack.enter_context(_alone(file.with_suffix(".lock")))
+        spool = stack.enter_context(Spool(file))
+        assets = _watched(config, keys, spool, note)
+        connection = stack.enter_context(
+            Connection(
+                config.mqtt,
+                password=os.environ.get(PASSWORD_VARIABLE),
+                filters=filters(config.mqtt, list(assets.values())),
+                will=last_will(config.mqtt),
+                note=note,
+            )
+        )
+        service = Service(
+            assets,
+            spool=spool,
+            connection=connection,
+            config=config.mqtt,
+            clock_us=now_us,
+            note=note,
+        )
+        note(f"watches {', '.join(assets)}")
+        while not stop.is_requested:
+            service.step()
+
+
+def now_us() -> int:
+    """Microseconds since the epoch by this device's clock."""
+    return time.time_ns() // 1_000
+
+
+def _watched(
+    config: EdgeConfig,
+    keys: Sequence[Ed25519PublicKey],
+    spool: Spool,
+    note: Callable[[str], None],
+) -> dict[str, Watched]:
+    assets: dict[str, Watched] = {}
+    for source in config.asset:
+        bundle = read_bundle(Path(source.bundle), trusted_keys=keys)
+        watched = Watched(
+            bundle, source, publish_scores=config.agent.publish_scores, at_us=now_us()
+        )
+        if watched.asset in assets:
+            raise ConfigError(
+                f"two bundles are of asset '{watched.asset}', expected one [[asset]] for each"
+            )
+        kept = spool.state(watched.asset)
+        if kept is not None:
+            watched.resume(kept, note)
+        assets[watched.asset] = watched
+    return assets
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold a lock that no other agent may hold; it ends with the process."""
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"'{file.parent}' is used by another agent, expected a folder for each; stop the "
+                "other one, or set agent.folder"
+            ) from error
+        yield

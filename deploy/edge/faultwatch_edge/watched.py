@@ -1,0 +1,129 @@
+"""One asset that an agent process watches live: payloads in, records out."""
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from faultwatch_edge.agent import Agent, ScoreRow, score_record
+from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.config import AssetSource
+from faultwatch_edge.detector import check_golden
+from faultwatch_edge.errors import BundleError
+from faultwatch_edge.message import SCHEMA, Message
+from faultwatch_edge.mqtt import Incoming
+from faultwatch_edge.orders import read_order
+from faultwatch_edge.snapshot import read_state, write_state
+from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
+from faultwatch_edge.spool import SCORE, Record
+from faultwatch_edge.times import microseconds, to_iso
+
+MOST_AHEAD_US: Final = 60_000_000
+"""A time further ahead of the device's clock than this is a wrong clock."""
+_RAW: Final = 4096
+_SILENT_PERIODS: Final = 10
+"""Sample periods without a sample, at least, until the source is silent."""
+
+
+class Watched:
+    """An agent, how its samples look, and since when there are none.
+
+    Args:
+        bundle: what watches.
+        source: how its samples look.
+        publish_scores: whether every score is a record.
+        at_us: now; from here on it waits for samples.
+
+    Raises:
+        BundleError: the bundle's golden vectors differ on this device.
+        ConfigError: the source does not fit the bundle.
+    """
+
+    def __init__(
+        self, bundle: Bundle, source: AssetSource, *, publish_scores: bool, at_us: int
+    ) -> None:
+        manifest = bundle.manifest
+        self.asset = manifest.asset_id
+        self.bundle = bundle
+        self.payloads = JsonPayloads(source, manifest.channels)
+        self._scored: list[ScoreRow] = []
+        self.agent = Agent(bundle, on_score=self._scored.append if publish_scores else None)
+        check_golden(self.agent.detector, bundle)
+        window = manifest.window
+        quiet_s = max(window.max_gap_s, _SILENT_PERIODS * window.sample_period_s)
+        self._silence_us = microseconds(quiet_s + window.allowed_lateness_s)
+        self._heard_us: int | None = at_us
+        self.last_sample_us: int | None = None
+        self.is_changed = False
+        """Whether its state has changed since it was kept; whoever keeps it says so."""
+
+    def resume(self, text: str, note: Callable[[str], None]) -> None:
+        """Go on from what was kept; by another bundle, or if it cannot be read, begin anew.
+
+        The alarm goes on in any case where it can be read: it is the machine's, not the bundle's.
+        """
+        try:
+            state = read_state(text, where=self.asset)
+        except BundleError as error:
+            note(f"what was kept cannot be read ({error}); begins anew")
+            return
+        if state.bundle_sha256 == self.bundle.sha256:
+            self.agent.resume(state)
+            return
+        note(f"{self.asset}: another bundle, version {self.bundle.manifest.version}; begins anew")
+        self.agent.take_over(state.alarm)
+
+    @property
+    def state(self) -> str:
+        """What is kept."""
+        return write_state(self.agent.state)
+
+    def take(self, message: Incoming, at_us: int) -> list[Record]:
+        """One message of the source."""
+        self._heard_us, self.is_changed = at_us, True
+        raw = message.payload[:_RAW].decode("utf-8", errors="replace")
+        try:
+            measured = self.payloads.read(message.topic, message.payload)
+        except PayloadError as error:
+            return self._records(self.agent.reject(f"payload {error}", raw=raw))
+        if measured.time_us > at_us + MOST_AHEAD_US:
+            reason = (
+                f"time is ahead of this device's clock by more than "
+                f"{MOST_AHEAD_US // 1_000_000} s, which is {to_iso(at_us)}; set one of the clocks"
+            )
+            return self._records(self.agent.reject(reason, raw=raw))
+        if message.is_again and self.agent.is_late(measured.time_us):
+            self.agent.counts.duplicates += 1
+            return []
+        self.last_sample_us = measured.time_us
+        return self._records(self.agent.process(measured.time_us, measured.values, raw=raw))
+
+    def obey(self, body: bytes, at_us: int) -> list[Record]:
+        """One order of an operator."""
+        try:
+            order = read_order(body)
+        except BundleError as error:
+            raw = body[:_RAW].decode("utf-8", errors="replace")
+            return self._records(self.agent.reject(str(error), raw=raw))
+        self.is_changed = True
+        return self._records(self.agent.obey(order, at_us))
+
+    def tick(self, at_us: int) -> list[Record]:
+        """Tell that time goes by."""
+        messages = self.agent.tick(at_us)
+        if self._heard_us is not None and at_us - self._heard_us >= self._silence_us:
+            self._heard_us = None
+            self.is_changed = True
+            messages += self.agent.fall_silent(at_us)
+        self.is_changed |= bool(messages)
+        return self._records(messages)
+
+    def _records(self, messages: list[Message]) -> list[Record]:
+        rows, self._scored[:] = list(self._scored), []
+        head = {"schema": SCHEMA, "kind": SCORE, "asset": self.asset}
+        scores = [(SCORE, {**head, **score_record(row)}) for row in rows]
+        said = [(str(message["kind"]), message) for message in messages]
+        return [Record(self.asset, kind, _line(body)) for kind, body in (*scores, *said)]
+
+
+def _line(body: object) -> str:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

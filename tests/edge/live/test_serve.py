@@ -1,0 +1,201 @@
+"""What is said by MQTT is what is said without it, whatever is cut or killed meanwhile."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Final
+
+import pytest
+
+from faultwatch_edge.agent import Agent
+from faultwatch_edge.bundle import Bundle
+
+pytestmark = pytest.mark.slow
+
+START_S: Final = 1_767_225_600
+ALARMED: Final = [10.0] * 20 + [18.0] * 20 + [10.0] * 30
+Body = dict[str, Any]
+
+
+def sample(number: int, flow: float) -> Body:
+    return {"at": START_S + number, "flow": flow, "state": {"valve": 1}, "FQ-101": 5 * number}
+
+
+def offline(bundle: Bundle, flows: list[float]) -> list[Body]:
+    """What the agent says of the same samples without any broker."""
+    agent = Agent(bundle)
+    rows = [
+        ((START_S + number) * 1_000_000, [flow, 1.0, 5.0 * number])
+        for number, flow in enumerate(flows)
+    ]
+    return [message for at_us, values in rows for message in agent.process(at_us, values)]
+
+
+def plain(messages: list[Body]) -> list[Body]:
+    """Each once, as a consumer keeps them that tells them apart by id and sequence."""
+    kept: dict[tuple[object, object], Body] = {}
+    for message in messages:
+        kept.setdefault((message["alarm_id"], message["sequence"]), message)
+    return [{**message, "is_historical": False} for message in kept.values()]
+
+
+def test_alarms_by_mqtt_are_those_of_the_same_samples_without_it(
+    agent: Any, bundle: Bundle, peer: Any, wait_for: Any
+) -> None:
+    agent.start()
+    expected = offline(bundle, ALARMED)
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number, flow in enumerate(ALARMED):
+            assert gateway.say("plant/pump_07", sample(number, flow))
+        wait_for(lambda: len(collector.told("alarm", "event")) >= len(expected), "alarms")
+        assert collector.told("alarm", "event") == expected
+        topics = {topic for topic, body in collector.heard if body["kind"] == "alarm"}
+        assert topics == {"faultwatch/pump_07/alarm"}
+    assert agent.end(signal.SIGTERM) == 0
+    assert "Traceback" not in agent.said
+
+
+def test_an_agent_that_is_killed_again_and_again_loses_and_doubles_nothing(
+    agent: Any, bundle: Bundle, peer: Any, wait_for: Any
+) -> None:
+    expected = plain(offline(bundle, ALARMED))
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number, flow in enumerate(ALARMED):
+            if number % 15 == 7:
+                agent.end(signal.SIGKILL)
+            assert gateway.say("plant/pump_07", sample(number, flow))
+            if number % 15 == 12:
+                agent.start()
+        agent.start()
+        wait_for(lambda: len(plain(collector.told("alarm", "event"))) >= len(expected), "alarms")
+        assert plain(collector.told("alarm", "event")) == expected
+        assert not collector.told("rejected")
+
+
+def test_nothing_is_lost_while_the_broker_is_away(
+    broker: Any, agent: Any, bundle: Bundle, peer: Any, wait_for: Any
+) -> None:
+    expected = plain(offline(bundle, ALARMED))
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number, flow in enumerate(ALARMED):
+            assert gateway.say("plant/pump_07", sample(number, flow))
+            if number == 27:  # the alarm is raised about now
+                broker.stop()
+                time.sleep(0.5)
+                broker.start()
+                wait_for(gateway.client.is_connected, "the gateway")
+        wait_for(lambda: len(plain(collector.told("alarm", "event"))) >= len(expected), "alarms")
+        assert plain(collector.told("alarm", "event")) == expected
+    assert "the broker has gone" in agent.said
+
+
+def test_operators_acknowledge_by_mqtt_and_shelve_by_command(
+    agent: Any, peer: Any, wait_for: Any
+) -> None:
+    with (
+        peer("collector", "faultwatch/#") as collector,
+        peer("gateway") as gateway,
+        peer("operator") as operator,
+    ):
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number, flow in enumerate(ALARMED[:40]):
+            gateway.say("plant/pump_07", sample(number, flow))
+        wait_for(lambda: collector.told("alarm"), "the alarm")
+        topic = "faultwatch/pump_07/command"
+        assert operator.say(topic, {"verb": "acknowledge", "by": "Kim"})
+        wait_for(lambda: len(collector.told("alarm")) == 2, "the acknowledgement")
+        assert operator.say(topic, {"verb": "hush", "by": "Kim"})
+        wait_for(lambda: collector.told("rejected"), "the refusal")
+        assert (
+            "verb is 'hush', expected one of acknowledge" in collector.told("rejected")[0]["reason"]
+        )
+        order = [sys.executable, "-m", "faultwatch_edge", "order", str(agent.config), "pump_07"]
+        shelve = [*order, "shelve", "--by", "Robin", "--reason", "impeller ordered", "--for", "1"]
+        subprocess.run(shelve, check=True)  # noqa: S603 - our own program
+        wait_for(lambda: len(collector.told("alarm")) == 4, "the end of the shelf")
+        told = [(one["state"], one["by"], one["reason"]) for one in collector.told("alarm")]
+        assert told == [
+            ("unacknowledged", None, None),
+            ("acknowledged", "Kim", ""),
+            ("shelved", "Robin", "impeller ordered"),
+            ("unacknowledged", None, None),
+        ]
+        assert len({one["alarm_id"] for one in collector.told("alarm")}) == 1
+        gone = subprocess.run(  # noqa: S603 - our own program
+            [*order[:-1], "pump_8", "acknowledge", "--by", "Kim"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert gone.returncode == 2
+        assert "watches no 'pump_8'" in gone.stderr
+
+
+def test_what_cannot_be_used_is_answered_and_ends_nothing(
+    agent: Any, peer: Any, wait_for: Any
+) -> None:
+    far = int(time.time()) - START_S + 3_600
+    bad = {
+        b"{": "payload is not JSON",
+        b"[1]": "payload is [1], expected an object",
+        json.dumps(sample(far, 10.0)).encode(): "time is ahead of this device's clock",
+        json.dumps(
+            sample(1, 10.0) | {"flow": "high"}
+        ).encode(): "'flow' is 'high', expected a number",
+        json.dumps({"at": START_S}).encode(): "has no channel, expected some of flow, valve, total",
+        json.dumps({"flow": 1}).encode(): "time is None, expected a number of s",
+    }
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number, (body, reason) in enumerate(bad.items(), start=1):
+            gateway.say("plant/pump_07", body)
+            wait_for(lambda: len(collector.told("rejected")) == number, reason)  # noqa: B023
+            assert reason in collector.told("rejected")[-1]["reason"]
+        gateway.say("plant/pump_07", sample(1, 10.0))
+        gateway.say("plant/pump_07", sample(9, 10.0))
+        assert len(collector.told("rejected")) == len(bad)
+
+
+def test_access_lists_keep_machines_from_giving_orders(agent: Any, peer: Any) -> None:
+    agent.start()
+    with peer("gateway") as gateway, peer("operator") as operator:
+        assert not gateway.say("faultwatch/pump_07/command", {"verb": "acknowledge", "by": "x"})
+        assert not operator.say("plant/pump_07", sample(1, 10.0))
+
+
+def test_a_wrong_password_is_said_once_and_tried_again(agent: Any, wait_for: Any) -> None:
+    agent.start(password="wrong")  # noqa: S106
+    wait_for(lambda: "refuses the connection: Not authorized" in agent.said, "the refusal")
+    time.sleep(1.5)
+    assert agent.said.count("refuses the connection") == 1
+    assert agent.end(signal.SIGINT) == 0
+
+
+def test_an_agent_that_vanishes_is_told_by_the_broker(agent: Any, peer: Any, wait_for: Any) -> None:
+    with peer("collector", "faultwatch/#") as collector:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        agent.end(signal.SIGKILL)
+        wait_for(lambda: len(collector.told("health")) == 2, "the will")
+        assert [one["online"] for one in collector.told("health")] == [True, False]
+
+
+def test_a_second_agent_of_one_folder_is_refused(agent: Any, peer: Any, wait_for: Any) -> None:
+    with peer("collector", "faultwatch/#") as collector:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        command = [sys.executable, "-m", "faultwatch_edge", "serve", str(agent.config)]
+        second = subprocess.run(  # noqa: S603 - our own program
+            command, capture_output=True, text=True, check=False, timeout=30
+        )
+        assert second.returncode == 2
+        assert "is used by another agent" in second.stderr
