@@ -114,7 +114,9 @@ class Detector(nn.Module):
         excess = surprise.clamp(max=LIMIT) - NEUTRAL
         averages, average = self.smoothing(excess, averaged, gate, kept)
         evidence = torch.cat([surprise, self.smoothed(averages)], dim=1)
-        operating_point, distance = self.operating_point(values, present)
+        operating_point, distance = self.operating_point(
+            torch.where(present, values, reconstruction), torch.ones_like(present)
+        )
         score = self.combined(evidence.amax(dim=1), distance)
         contribution = contribution * seen.to(contribution.dtype)
         if self.cause is not None:

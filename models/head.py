@@ -26,7 +26,7 @@ from typing_extensions import override
 from models.window_pca import RowPca
 
 SCALES = ("last", "quarter", "window")
-FILLING_STEPS = 3
+FILLING_STEPS = 5
 """Steps towards the residuals that channels without values must have."""
 TINY = 1e-30
 """Curvature of a step of length 0, where nothing is missing, at least."""
@@ -70,8 +70,8 @@ def fill_missing(
 
     A residual of 0 would say that a channel is as expected while the channels that it moves with
     are not, and so raise the energy of normal running. The expectation given the others has the
-    least energy; it is found by steepest descent, scaled by the diagonal, in `FILLING_STEPS` steps.
-    For one missing channel the first step is exact.
+    least energy; it is found by conjugate gradients, scaled by the diagonal, in `FILLING_STEPS`
+    steps, exactly where as many channels are missing.
 
     Example:
         >>> precision = torch.linalg.inv(torch.tensor([[[1.0, 0.9], [0.9, 1.0]]]))
@@ -80,12 +80,16 @@ def fill_missing(
         1.8
     """
     diagonal = torch.diagonal(precision, dim1=1, dim2=2)
+    left = torch.where(seen, 0.0, -_weighted(means, precision))
+    slope = left / diagonal
+    step, size = slope, (left * slope).sum(dim=2, keepdim=True)
     for _ in range(FILLING_STEPS):
-        slope = _weighted(means, precision)
-        step = torch.where(seen, 0.0, slope / diagonal)
-        curvature = (_weighted(step, precision) * step).sum(dim=2)
-        length = (slope * step).sum(dim=2) / curvature.clamp(min=TINY)
-        means = means - length.unsqueeze(2) * step
+        image = torch.where(seen, 0.0, _weighted(step, precision))
+        length = size / (step * image).sum(dim=2, keepdim=True).clamp(min=TINY)
+        means, left = means + length * step, left - length * image
+        slope = left / diagonal
+        before, size = size, (left * slope).sum(dim=2, keepdim=True)
+        step = slope + size / before.clamp(min=TINY) * step
     return means
 
 

@@ -258,6 +258,7 @@ def _apply(model: FoldModel, windows: Windows, places: NDArray[np.int64]) -> _Sa
             values, present = model.normalizer(window)
             reconstruction, latent = model.reconstructor(values, present)
             means = residual_means(values - reconstruction, present)
-            _, distance = model.operating_point(values, present)
+            filled = torch.where(present, values, reconstruction)
+            _, distance = model.operating_point(filled, torch.ones_like(present))
             parts.append(_Said(means, seen_means(present), latent, distance))
     return _Said(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -29,7 +29,7 @@ class OperatingPoint(nn.Module):
     """Hotelling's T2 of the window's mean in the leading directions, as shares of the channels.
 
     The shares of a window add up to its distance; from 1 on the operating point is new. A channel
-    without a value counts as at its mean: what is not known does not lie outside.
+    without a value counts as at its mean; the detector gives it what the others foretell.
 
     Example:
         >>> point = OperatingPoint(torch.tensor([[0.5, 0.0]]))

@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 WINDOW_COMPONENTS = 16
-FILLING_STEPS = 3
+FILLING_STEPS = 4
 """Steps towards what the missing values must have been."""
+TINY = 1e-30
+"""Curvature of a step of length 0, where nothing is missing, at least."""
 OVERSAMPLED = 8
 """Directions that are sought besides, so that the leading ones are found well."""
 LEFT_OVER = 4
@@ -21,14 +23,24 @@ LEAST_VARIANCE = 1e-6
 class WindowPca(nn.Module):
     """Projection of a window on the leading principal components of windows.
 
-    The linear twin of the autoencoder: latent = components times window.
+    The linear twin of the autoencoder: latent = components times window. Missing values are those
+    that the present ones foretell, if the latent and what is left over are normally distributed
+    (probabilistic PCA: M. E. Tipping, C. M. Bishop, 1999, https://doi.org/10.1111/1467-9868.00196).
     """
 
     components: Tensor
+    ridge: Tensor
 
-    def __init__(self, components: Float[Tensor, "latent channel time"]) -> None:
+    def __init__(
+        self,
+        components: Float[Tensor, "latent channel time"],
+        ridge: Float[Tensor, " latent"] | None = None,
+    ) -> None:
+        """Args: ridge: variance of what is left over, as a share of each latent's; None = none."""
         super().__init__()
         self.register_buffer("components", components)
+        nothing = torch.zeros(len(components))
+        self.register_buffer("ridge", nothing if ridge is None else ridge)
 
     @override
     def forward(
@@ -36,19 +48,42 @@ class WindowPca(nn.Module):
         values: Float[Tensor, "batch channel time"],
         present: Bool[Tensor, "batch channel time"],
     ) -> tuple[Float[Tensor, "batch channel time"], Float[Tensor, "batch latent"]]:
-        """Reconstruction and scores; missing values are those that the present ones foretell.
+        """Reconstruction, and the latent of the window with its missing values filled in.
 
-        The scores are the least squares of the values present, found in a few steps (L. Landweber,
-        1951, https://doi.org/10.2307/2372313); where nothing is missing, the first is exact. In
-        double precision: what is left over may be a thousandth of the values, and is what counts.
+        In double precision: what is left over may be a thousandth of the values, and is what
+        counts.
         """
         flat, observed = self.components.double().flatten(1), values.double().flatten(1)
         seen = present.flatten(1).to(observed.dtype)
-        latent = observed @ flat.T
-        for _ in range(FILLING_STEPS):
-            latent = latent + ((observed - latent @ flat) * seen) @ flat.T
+        foretold = self._foretold(observed * seen, seen, flat) @ flat
+        latent = (observed * seen + foretold * (1.0 - seen)) @ flat.T
         rebuilt = (latent @ flat).reshape(-1, *self.components.shape[1:])
         return rebuilt.to(values.dtype), latent.to(values.dtype)
+
+    def _foretold(
+        self,
+        observed: Float[Tensor, "batch value"],
+        seen: Float[Tensor, "batch value"],
+        flat: Float[Tensor, "latent value"],
+    ) -> Float[Tensor, "batch latent"]:
+        """Mean of the latent given the values seen, by conjugate gradients.
+
+        ``(C S C' + ridge) latent = C S values``; where nothing is missing, ``1 + ridge`` is the
+        whole matrix, and the first step is exact.
+        """
+        ridge = self.ridge.double()
+        left = observed @ flat.T
+        latent = torch.zeros_like(left)
+        slope = left / (1.0 + ridge)
+        step, size = slope, (left * slope).sum(dim=1, keepdim=True)
+        for _ in range(FILLING_STEPS):
+            image = ((step @ flat) * seen) @ flat.T + ridge * step
+            length = size / (step * image).sum(dim=1, keepdim=True).clamp(min=TINY)
+            latent, left = latent + length * step, left - length * image
+            slope = left / (1.0 + ridge)
+            before, size = size, (left * slope).sum(dim=1, keepdim=True)
+            step = slope + size / before.clamp(min=TINY) * step
+        return latent
 
 
 class RowPca(nn.Module):
@@ -93,7 +128,13 @@ def fit_window_pca(windows: Float[Tensor, "batch channel time"], *, seed: int) -
         torch.manual_seed(seed)
         tried = min(count + OVERSAMPLED, windows.shape[0], windows[0].numel())
         _, _, directions = torch.pca_lowrank(windows.flatten(1), q=tried, center=False, niter=6)
-    return WindowPca(directions[:, :count].T.reshape(count, *windows.shape[1:]).contiguous())
+    components = directions[:, :count].T
+    latent = windows.flatten(1) @ components.T
+    explained = latent.double().square().mean(dim=0)
+    left = (windows.double().square().mean(dim=0).sum() - explained.sum()).clamp(min=0.0)
+    variance = left / max(windows[0].numel() - count, 1)
+    ridge = (variance / explained.clamp(min=LEAST_VARIANCE)).float()
+    return WindowPca(components.reshape(count, *windows.shape[1:]).contiguous(), ridge)
 
 
 def fit_row_pca(rows: Float[Tensor, "row channel"]) -> RowPca:

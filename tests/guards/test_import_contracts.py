@@ -27,6 +27,7 @@ CLEAN = {
     "pipelines/tracking.py": "import mlflow\nfrom pytorch_lightning.loggers import MLFlowLogger",
     "faultwatch_edge/agent.py": "import faultwatch_edge.bundle",
     "faultwatch_edge/bundle.py": "import numpy\nimport onnxruntime",
+    "faultwatch_edge/mqtt.py": "import paho.mqtt.client",
 }
 OFFENCES = [
     ("layers", "features/grid.py", "import models.detector"),
@@ -42,6 +43,7 @@ OFFENCES = [
     ("prefect-protected", "models/training.py", "from prefect import task"),
     ("lightning-protected", "models/detector.py", "import pytorch_lightning"),
     ("deltalake-protected", "pipelines/backtest.py", "from deltalake import DeltaTable"),
+    ("paho-protected", "faultwatch_edge/agent.py", "import paho.mqtt.client"),
     ("ray-in-engine", "pipelines/backtest.py", "import ray"),
     ("ray-in-engine", "models/training.py", "from ray.train import report"),
     ("drawing-in-report", "pipelines/backtest.py", "import matplotlib"),

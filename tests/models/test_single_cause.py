@@ -50,7 +50,7 @@ def cause(head: EnergyHead) -> SingleCause:
     means = means_of(normal)
     statistics, _ = head(means, torch.zeros(len(means), 1))
     return fit_single_cause(
-        MeanOfThree(), head, values=normal, statistics=statistics.numpy(), length=LENGTH
+        MeanOfThree(), head, values=normal, statistics=statistics.double().numpy(), length=LENGTH
     )
 
 
