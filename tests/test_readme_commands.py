@@ -19,8 +19,8 @@ from pipelines.config import load_asset
 Finished = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-ELSEWHERE = ("make", "pip", "faultwatch up")
-"""Run by other tests: the demo's and the installation's own, and the one of the real servers."""
+ELSEWHERE = ("make", "pip", "faultwatch up", "faultwatch-edge serve")
+"""Run by other tests: the demo's and the installation's own, those of real servers and a broker."""
 CHANNELS = ("flow", "pressure", "temperature", "power")
 ASSET = """
 [asset]

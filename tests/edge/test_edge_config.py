@@ -1,0 +1,125 @@
+"""A configuration is read whole or refused with the key, what was found and what was expected."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faultwatch_edge.config import read_config, spool_file
+from faultwatch_edge.errors import BundleError, ConfigError
+from faultwatch_edge.orders import Order, read_order
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "edge" / "edge.toml"
+LEAST = """
+[agent]
+folder = "state"
+[[asset]]
+bundle = "pump.fwb"
+topic = "plant/pump"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "edge.toml"
+
+
+def test_the_file_that_ships_is_understood() -> None:
+    config = read_config(SHIPPED)
+    assert (config.mqtt.used_port, config.mqtt.username) == (8883, "edge")
+    assert config.asset[0].keys == {"flow": "measured.FT-101"}
+
+
+def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(file: Path) -> None:
+    file.write_text(LEAST)
+    config = read_config(file)
+    assert config.agent.folder == str(file.parent / "state")
+    assert config.asset[0].bundle == str(file.parent / "pump.fwb")
+    assert (config.mqtt.host, config.mqtt.used_port) == ("127.0.0.1", 1883)
+    assert spool_file(config).parent.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[agent", "is not TOML"),
+        ("", r"agent is missing"),
+        ("[agent]\nfolder = 1\nasset = []", "asset is missing, expected it beside the others"),
+        (
+            LEAST.replace('"state"', "1"),
+            "agent.folder is 1, expected",
+        ),
+        (
+            "asset = []\n[agent]\nfolder = 'x'",
+            r"asset is empty, expected at least one \[\[asset\]\]",
+        ),
+        (LEAST + "time_format = 'h'", r"asset\[0\].time_format is 'h', expected one of iso"),
+        (LEAST + "[asset.keys]\nflow = 1", r"asset\[0\].keys.flow is 1, expected text"),
+        (LEAST.replace("plant/pump", "plant/#"), "asset.topic is 'plant/#', expected a topic"),
+        (LEAST.replace("plant/pump", "a{channel}"), "expected {channel} as one whole level of it"),
+        (LEAST + "[mqtt]\nhost = 'plant'", "mqtt.host is 'plant' without mqtt.ca, expected an enc"),
+        (LEAST + "[mqtt]\nport = 0", "mqtt.port is 0, expected 1 to 65535"),
+        (LEAST + "[mqtt]\ncertificate = 'x'", "mqtt.certificate and mqtt.private_key go together"),
+        (LEAST + "[mqtt]\npublish = 'x/{kind}'", "mqtt.publish is 'x/{kind}', expected {asset} in"),
+    ],
+)
+def test_what_is_wrong_is_named(file: Path, text: str, sentence: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        read_config(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_a_file_that_is_not_there_or_far_too_large_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(file)
+    file.write_bytes(b"#" * 2_000_000)
+    with pytest.raises(ConfigError, match="is larger than"):
+        read_config(file)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(file: Path) -> None:
+    file.write_text(LEAST.replace('"state"', '"edge.toml/state"'))
+    with pytest.raises(ConfigError, match=r"agent\.folder .* cannot be made"):
+        spool_file(read_config(file))
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_configuration_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    file = tmp_path_factory.mktemp("config") / "edge.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        read_config(file)
+
+
+def test_an_order_says_who_and_why() -> None:
+    body = b'{"verb": "shelve", "by": "Kim", "reason": "new seal", "for_s": 60}'
+    assert read_order(body) == Order("shelve", "Kim", "new seal", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{}", "verb is missing"),
+        (b'{"verb": "acknowledge", "by": " "}', "by is ' ', expected a name"),
+        (b'{"verb": "acknowledge", "by": "K\\n"}', "expected a name"),
+        (b'{"verb": "acknowledge", "by": "K", "for_s": 1}', "for_s goes with 'shelve'"),
+        (b'{"verb": "shelve", "by": "K", "reason": "x"}', "for_s goes with 'shelve'"),
+        (b'{"verb": "shelve", "by": "K", "reason": "x", "for_s": -1}', "for_s is -1, expected"),
+        (b'{"verb": "take_out_of_service", "by": "K"}', "reason is empty, expected why"),
+        (b'{"verb": "unshelve", "by": "K", "reason": "' + b"x" * 201 + b'"}', "reason is too long"),
+        (b" " * 5_000, "has 5000 bytes, expected at most 4096"),
+    ],
+)
+def test_an_order_that_is_none_is_refused(body: bytes, sentence: str) -> None:
+    with pytest.raises(BundleError, match=sentence):
+        read_order(body)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_an_order_or_a_sentence(body: bytes) -> None:
+    with pytest.raises(BundleError):
+        read_order(body)
