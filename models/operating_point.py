@@ -28,22 +28,25 @@ LEAST_VARIANCE = 1e-6
 class OperatingPoint(nn.Module):
     """Hotelling's T2 of the window's mean in the leading directions, as shares of the channels.
 
-    The shares of a window add up to its distance; from 1 on the operating point is new. A channel
+    The shares of a window add up to its distance; from 1 on the operating point is new. The same
+    of how the window's last quarter differs from its first says how fast the machine moves. A channel
     without a value counts as at its mean; the detector gives it what the others foretell.
 
     Example:
-        >>> point = OperatingPoint(torch.tensor([[0.5, 0.0]]))
+        >>> point = OperatingPoint(torch.tensor([[0.5, 0.0]]), pace=0.25)
         >>> values = torch.tensor([[[4.0, 2.0], [9.0, 9.0]]])  # means 3 and 9
-        >>> shares, distance = point(values, torch.ones(1, 2, 2, dtype=torch.bool))
-        >>> shares.tolist(), distance.tolist()
-        ([[2.25, 0.0]], [2.25])
+        >>> shares, unlikeness = point(values, torch.ones(1, 2, 2, dtype=torch.bool))
+        >>> shares.tolist(), unlikeness.tolist()  # distance 2.25, movement 1 / 0.25
+        ([[2.25, 0.0]], [4.0])
     """
 
     directions: Tensor
 
-    def __init__(self, directions: Float[Tensor, "direction channel"]) -> None:
+    def __init__(self, directions: Float[Tensor, "direction channel"], *, pace: float) -> None:
+        """Args: directions: scaled; pace: of a movement that counts as a new operating point."""
         super().__init__()
         self.register_buffer("directions", directions)
+        self.pace = pace
 
     @override
     def forward(
@@ -51,7 +54,10 @@ class OperatingPoint(nn.Module):
         values: Float[Tensor, "batch channel time"],
         present: Bool[Tensor, "batch channel time"],
     ) -> tuple[Float[Tensor, "batch channel"], Float[Tensor, " batch"]]:
-        """Share of each channel in the distance of each window, and the distance itself.
+        """Share of each channel in the distance of each window; and how unlike training it is.
+
+        That is the distance, or how fast the machine moves, whichever is more: both are where
+        models foretell less well.
 
         Args:
             values: standard units, 0 where missing.
@@ -59,7 +65,11 @@ class OperatingPoint(nn.Module):
         """
         means = window_means(values, present)
         place = means @ self.directions.T
-        return means * (place @ self.directions), place.square().sum(dim=1)
+        movement = changes(values, present) @ self.directions.T
+        unlikeness = torch.maximum(
+            place.square().sum(dim=1), movement.square().sum(dim=1) / self.pace
+        )
+        return means * (place @ self.directions), unlikeness
 
 
 def window_means(
@@ -67,6 +77,15 @@ def window_means(
 ) -> Float[Tensor, "batch channel"]:
     """Mean of the values present; 0 where a channel has none."""
     return values.sum(dim=2) / present.to(values.dtype).sum(dim=2).clamp(min=1.0)
+
+
+def changes(
+    values: Float[Tensor, "batch channel time"], present: Bool[Tensor, "batch channel time"]
+) -> Float[Tensor, "batch channel"]:
+    """By how much the mean of the last quarter is above that of the first."""
+    cells = max(1, values.shape[2] // 4)
+    first = window_means(values[:, :, :cells], present[:, :, :cells])
+    return window_means(values[:, :, -cells:], present[:, :, -cells:]) - first
 
 
 def fit_operating_point(
@@ -88,4 +107,7 @@ def fit_operating_point(
     scaled = (directions[:, :kept] / variances[:kept].sqrt()).T
     distance = (means @ scaled.T).square().sum(dim=1)
     limit = BEYOND * max(float(np.quantile(distance.numpy(), EDGE)), LEAST_VARIANCE)
-    return OperatingPoint((scaled / limit**0.5).float().contiguous())
+    directions = (scaled / limit**0.5).float().contiguous()
+    movement = (changes(values, present) @ directions.T).double().square().sum(dim=1)
+    pace = BEYOND * max(float(np.quantile(movement.numpy(), EDGE)), LEAST_VARIANCE)
+    return OperatingPoint(directions, pace=pace)

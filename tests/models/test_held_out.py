@@ -38,7 +38,8 @@ def held_out(*runs: NDArray[np.float32]) -> HeldOut:
     windows = Windows(cells, times, sequences, ends, LENGTH)
     channels = cells.shape[1]
     normalizer = Normalizer(torch.zeros(channels), torch.ones(channels))
-    model = FoldModel(normalizer, Expectless(), OperatingPoint(torch.eye(channels)))
+    point = OperatingPoint(torch.eye(channels), pace=1.0)
+    model = FoldModel(normalizer, Expectless(), point)
     fold = (np.arange(len(windows)) * 2 // len(windows)).astype(np.int64)
     return HeldOut(windows, [model, model], fold, np.ones(len(windows), np.bool_))
 
