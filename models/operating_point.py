@@ -29,8 +29,8 @@ class OperatingPoint(nn.Module):
     """Hotelling's T2 of the window's mean in the leading directions, as shares of the channels.
 
     The shares of a window add up to its distance; from 1 on the operating point is new. The same
-    of how the window's last quarter differs from its first says how fast the machine moves. A channel
-    without a value counts as at its mean; the detector gives it what the others foretell.
+    of how the window's last quarter differs from its first says how fast the machine moves. A
+    channel without a value counts as at its mean; the detector gives it what the others foretell.
 
     Example:
         >>> point = OperatingPoint(torch.tensor([[0.5, 0.0]]), pace=0.25)
