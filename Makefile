@@ -6,6 +6,8 @@ INSTALLED := .venv/.installed
 PYTEST_FLAGS :=
 ROWS := 1000000
 SECONDS := 600
+FAULTS := 1000
+SEED := 0
 
 # Nothing phones home, state stays in one folder, and a process uses one numeric thread.
 export DO_NOT_TRACK := 1
@@ -27,7 +29,7 @@ NOT_PURE := features/datasets/tep/generate.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fix bench bench-ingest fuzz lint coverage lock
+.PHONY: help demo test check fix bench bench-ingest bench-training fuzz faults lint coverage lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,8 +64,14 @@ bench: $(INSTALLED)  ## time and memory of the edge runtime, written to tests/be
 bench-ingest: $(INSTALLED)  ## speed and memory of the ingest beside plain polars; ROWS=10000000 takes half an hour
 	@$(BIN)/python tests/benchmarks/ingest.py --rows $(ROWS)
 
+bench-training: $(INSTALLED)  ## speed of training as a share of a matrix product's
+	@$(BIN)/python tests/benchmarks/training.py
+
 fuzz: $(INSTALLED)  ## the readers against mutated files, for ten minutes or SECONDS=60
 	@$(BIN)/python tests/fuzz/readers.py --seconds $(SECONDS)
+
+faults: $(INSTALLED)  ## random kills, cuts, full disks, wrong clocks over a day; FAULTS=1000 SEED=0
+	@FAULTWATCH_FAULTS=$(FAULTS) FAULTWATCH_FAULTS_SEED=$(SEED) $(BIN)/pytest -q -s tests/edge/live/test_faults.py
 
 lock: constraints.txt.new  ## resolve all dependencies anew and rewrite constraints.txt
 	@mv constraints.txt.new constraints.txt

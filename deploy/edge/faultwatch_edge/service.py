@@ -38,6 +38,7 @@ class Service:
         connection: where samples come from and records go.
         config: topics.
         clock_us: now, microseconds since the epoch.
+        passed_us: a clock that is never set and never goes back.
         note: takes a sentence for whoever looks at the log.
     """
 
@@ -49,13 +50,14 @@ class Service:
         connection: Connection,
         config: MqttConfig,
         clock_us: Callable[[], int],
+        passed_us: Callable[[], int],
         note: Callable[[str], None],
     ) -> None:
         self._assets = assets
         self._spool = spool
         self._connection = connection
         self._config = config
-        self._clock_us = clock_us
+        self._clock_us, self._passed_us = clock_us, passed_us
         self._note = note
         self._orders = {order_topic(config, asset): asset for asset in assets}
         self._unkept: list[Record] = []
@@ -73,7 +75,7 @@ class Service:
         else:
             self._take()
         self._keep()
-        self._deliver(self._clock_us())
+        self._deliver(self._clock_us(), self._passed_us())
 
     def _take(self) -> None:
         came = self._connection.take(most=MOST_AT_ONCE, timeout_s=WAIT_S)
@@ -86,7 +88,7 @@ class Service:
             if asset in self._assets:
                 self._unkept += self._assets[asset].obey(body.encode(), at_us)
         for watched in self._assets.values():
-            self._unkept += watched.tick(at_us)
+            self._unkept += watched.tick(at_us, passed_us=self._passed_us())
 
     def _feed(self, message: Incoming, at_us: int) -> list[Record]:
         asset = self._orders.get(message.topic)
@@ -114,18 +116,18 @@ class Service:
         self._connection.acknowledge(self._unacknowledged)
         self._unkept, self._unacknowledged, self._obeyed = [], [], []
 
-    def _deliver(self, at_us: int) -> None:
+    def _deliver(self, at_us: int, passed_us: int) -> None:
         """Publish what waits, in order, and forget what the broker has."""
         taken, refused = self._connection.delivered()
         with suppress(SpoolError):  # what is not forgotten is delivered twice, and told apart
             self._spool.forget([number for number in taken if number != _HEALTH])
         if refused:
             self._last_sent = min([self._last_sent, *(one - 1 for one in refused if one > 0)])
-            self._not_before_us = at_us + REFUSED_PAUSE_US
-        if not self._connection.is_connected or at_us < self._not_before_us:
+            self._not_before_us = passed_us + REFUSED_PAUSE_US
+        if not self._connection.is_connected or passed_us < self._not_before_us:
             return
-        if at_us >= self._health_due_us:
-            self._health_due_us = at_us + HEALTH_US
+        if passed_us >= self._health_due_us:
+            self._health_due_us = passed_us + HEALTH_US
             body = json.dumps(self._health(at_us))
             self._connection.publish(health_topic(self._config), body, number=_HEALTH, retain=True)
         room = self._connection.room

@@ -59,6 +59,7 @@ def serve(
             connection=connection,
             config=config.mqtt,
             clock_us=now_us,
+            passed_us=passed_us,
             note=note,
         )
         note(f"watches {', '.join(assets)}")
@@ -71,6 +72,11 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
+def passed_us() -> int:
+    """Microseconds since some time, by a clock that nobody sets."""
+    return time.monotonic_ns() // 1_000
+
+
 def _watched(
     config: EdgeConfig,
     keys: Sequence[Ed25519PublicKey],
@@ -80,9 +86,7 @@ def _watched(
     assets: dict[str, Watched] = {}
     for source in config.asset:
         bundle = read_bundle(Path(source.bundle), trusted_keys=keys)
-        watched = Watched(
-            bundle, source, publish_scores=config.agent.publish_scores, at_us=now_us()
-        )
+        watched = Watched(bundle, source, publish_scores=config.agent.publish_scores)
         if watched.asset in assets:
             raise ConfigError(
                 f"two bundles are of asset '{watched.asset}', expected one [[asset]] for each"

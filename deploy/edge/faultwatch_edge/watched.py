@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from faultwatch_edge.agent import Agent, ScoreRow, score_record
@@ -15,10 +16,11 @@ from faultwatch_edge.orders import read_order
 from faultwatch_edge.snapshot import read_state, write_state
 from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
 from faultwatch_edge.spool import SCORE, Record
-from faultwatch_edge.times import microseconds, to_iso
+from faultwatch_edge.times import microseconds, to_iso, to_microseconds
 
 MOST_AHEAD_US: Final = 60_000_000
-"""A time further ahead of the device's clock than this is a wrong clock."""
+"""A time further ahead of the device's clock than this is a wrong clock: the source's, unless the
+device believes to be in the time before its bundle was made."""
 _RAW: Final = 4096
 _SILENT_PERIODS: Final = 10
 """Sample periods without a sample, at least, until the source is silent."""
@@ -31,16 +33,13 @@ class Watched:
         bundle: what watches.
         source: how its samples look.
         publish_scores: whether every score is a record.
-        at_us: now; from here on it waits for samples.
 
     Raises:
         BundleError: the bundle's golden vectors differ on this device.
         ConfigError: the source does not fit the bundle.
     """
 
-    def __init__(
-        self, bundle: Bundle, source: AssetSource, *, publish_scores: bool, at_us: int
-    ) -> None:
+    def __init__(self, bundle: Bundle, source: AssetSource, *, publish_scores: bool) -> None:
         manifest = bundle.manifest
         self.asset = manifest.asset_id
         self.bundle = bundle
@@ -51,7 +50,9 @@ class Watched:
         window = manifest.window
         quiet_s = max(window.max_gap_s, _SILENT_PERIODS * window.sample_period_s)
         self._silence_us = microseconds(quiet_s + window.allowed_lateness_s)
-        self._heard_us: int | None = at_us
+        self._made_us = to_microseconds(datetime.fromisoformat(manifest.created_at))
+        self._heard_us: int | None = None
+        self._is_silent = False
         self.last_sample_us: int | None = None
         self.is_changed = False
         """Whether its state has changed since it was kept; whoever keeps it says so."""
@@ -78,14 +79,19 @@ class Watched:
         return write_state(self.agent.state)
 
     def take(self, message: Incoming, at_us: int) -> list[Record]:
-        """One message of the source."""
-        self._heard_us, self.is_changed = at_us, True
+        """One message of the source.
+
+        Args:
+            message: with one sample.
+            at_us: now, by the device's clock, which may be wrong.
+        """
+        self._heard_us, self._is_silent, self.is_changed = None, False, True
         raw = message.payload[:_RAW].decode("utf-8", errors="replace")
         try:
             measured = self.payloads.read(message.topic, message.payload)
         except PayloadError as error:
             return self._records(self.agent.reject(f"payload {error}", raw=raw))
-        if measured.time_us > at_us + MOST_AHEAD_US:
+        if measured.time_us > at_us + MOST_AHEAD_US and at_us > self._made_us:
             reason = (
                 f"time is ahead of this device's clock by more than "
                 f"{MOST_AHEAD_US // 1_000_000} s, which is {to_iso(at_us)}; set one of the clocks"
@@ -107,12 +113,17 @@ class Watched:
         self.is_changed = True
         return self._records(self.agent.obey(order, at_us))
 
-    def tick(self, at_us: int) -> list[Record]:
-        """Tell that time goes by."""
+    def tick(self, at_us: int, *, passed_us: int) -> list[Record]:
+        """Tell that time goes by.
+
+        Args:
+            at_us: now, by the device's clock.
+            passed_us: by a clock that nobody sets: what tells whether the source is silent.
+        """
         messages = self.agent.tick(at_us)
-        if self._heard_us is not None and at_us - self._heard_us >= self._silence_us:
-            self._heard_us = None
-            self.is_changed = True
+        self._heard_us = passed_us if self._heard_us is None else self._heard_us
+        if not self._is_silent and passed_us - self._heard_us >= self._silence_us:
+            self._is_silent = self.is_changed = True
             messages += self.agent.fall_silent(at_us)
         self.is_changed |= bool(messages)
         return self._records(messages)

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -201,11 +201,12 @@ class AgentProcess:
     config: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    program: Sequence[str] = ("-m", "faultwatch_edge")
 
     def start(self, password: str = "edge-secret") -> None:  # noqa: S107
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "faultwatch_edge", "serve", str(self.config)],
+                [sys.executable, *self.program, "serve", str(self.config)],
                 stderr=log,
                 env={**os.environ, "FAULTWATCH_EDGE_MQTT_PASSWORD": password},
             )

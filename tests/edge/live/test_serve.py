@@ -199,3 +199,20 @@ def test_a_second_agent_of_one_folder_is_refused(agent: Any, peer: Any, wait_for
         )
         assert second.returncode == 2
         assert "is used by another agent" in second.stderr
+
+
+def test_a_source_that_falls_silent_is_told_and_told_again_when_it_speaks(
+    agent: Any, peer: Any, wait_for: Any
+) -> None:
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number in range(30):
+            gateway.say("plant/pump_07", sample(number, 10.0))
+        wait_for(lambda: collector.told("event"), "silence, after twelve seconds")
+        for number in range(30, 60):
+            gateway.say("plant/pump_07", sample(number, 10.0))
+        wait_for(lambda: len(collector.told("event")) == 2, "data again")
+        told = [(one["condition"], one["state"]) for one in collector.told("event")]
+        assert told == [("data_quality", "active"), ("data_quality", "normal")]
+        assert "the source is silent" in collector.told("event")[0]["message"]
