@@ -71,7 +71,7 @@ fuzz: $(INSTALLED)  ## the readers against mutated files, for ten minutes or SEC
 	@$(BIN)/python tests/fuzz/readers.py --seconds $(SECONDS)
 
 faults: $(INSTALLED)  ## random kills, cuts, full disks, wrong clocks over a day; FAULTS=1000 SEED=0
-	@FAULTWATCH_FAULTS=$(FAULTS) FAULTWATCH_FAULTS_SEED=$(SEED) $(BIN)/pytest -q -s tests/edge/live/test_faults.py
+	@FAULTS=$(FAULTS) FAULTS_SEED=$(SEED) $(BIN)/pytest -q -s tests/edge/live/test_faults.py
 
 lock: constraints.txt.new  ## resolve all dependencies anew and rewrite constraints.txt
 	@mv constraints.txt.new constraints.txt

@@ -86,6 +86,8 @@ def test_alarm_message_says_what_where_and_since_when(bundle: Bundle) -> None:
         "cause": "Worn impeller",
         "consequence": "The boiler runs dry",
         "action": "Switch to pump 08",
+        "by": None,
+        "reason": None,
         "model_version": 3,
         "bundle_sha256": bundle.sha256,
     }

@@ -25,6 +25,7 @@ from faultwatch_edge.grid import Cell, Grid, Row
 from faultwatch_edge.message import Evidence, Message, MessageWriter, to_number
 from faultwatch_edge.operating_point import OperatingPoint, is_new_point
 from faultwatch_edge.orders import Order
+from faultwatch_edge.packed import pack, unpack
 from faultwatch_edge.snapshot import (
     VERSION,
     AgentState,
@@ -131,7 +132,7 @@ class Agent:
             bundle_sha256=self._bundle_sha256,
             grid=self._grid.state,
             window=self._buffer.state,
-            detector=tuple(self.detector.state.tolist()),
+            detector=pack(self.detector.state),
             alarm=self._alarm,
             point=self._point.state,
             events=self._events.state,
@@ -140,14 +141,19 @@ class Agent:
         )
 
     def resume(self, state: AgentState) -> None:
-        """Go on from where ``state`` was taken, by the same bundle."""
+        """Go on from where ``state`` was taken, by the same bundle.
+
+        Raises:
+            BundleError: it does not fit the bundle.
+        """
+        evidence, channels = state.evidence, len(self._manifest.channels)
         self._grid.resume(state.grid)
         self._buffer.resume(state.window)
-        self.detector.resume(np.array(state.detector, np.float32))
+        self.detector.resume(unpack(state.detector, np.float32, (self._manifest.state_size,)))
         self._alarm = state.alarm
         self._point.resume(state.point)
         self._events.resume(state.events)
-        self._evidence = None if state.evidence is None else from_state(state.evidence)
+        self._evidence = None if evidence is None else from_state(evidence, channels)
         self.counts = replace(state.counts)
 
     def take_over(self, alarm: Alarm) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faultwatch_edge.manifest import ChannelSpec, WindowSpec
+from faultwatch_edge.packed import pack, unpack
 from faultwatch_edge.times import microseconds
 
 Row = NDArray[np.float64]
@@ -29,15 +30,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class GridState:
-    """What a grid remembers; None = missing."""
+    """What a grid remembers; arrays are packed."""
 
     closed_us: int | None
     last_number: int | None
-    known: tuple[float | None, ...]
+    known: str
     """(channel,); last value of each in the sequence."""
     open_us: tuple[int, ...]
     """Times of the samples in open cells."""
-    open_values: tuple[tuple[float | None, ...], ...]
+    open_values: str
     """(sample, channel)"""
     late: int
     duplicates: int
@@ -97,9 +98,9 @@ class Grid:
         return GridState(
             closed_us=self._closed_us,
             last_number=self._last_number,
-            known=to_optional(self._known),
+            known=pack(self._known),
             open_us=tuple(time_us for time_us, _ in rows),
-            open_values=tuple(to_optional(row) for _, row in rows),
+            open_values=pack(np.array([row for _, row in rows], dtype=np.float64)),
             late=self.late,
             duplicates=self.duplicates,
         )
@@ -107,10 +108,12 @@ class Grid:
     def resume(self, state: GridState) -> None:
         """Go on from where ``state`` was taken, with the same channels and cells."""
         self._closed_us, self._last_number = state.closed_us, state.last_number
-        self._known = from_optional(state.known)
+        count = len(self._known)
+        self._known = unpack(state.known, np.float64, (count,))
+        rows = unpack(state.open_values, np.float64, (len(state.open_us), count))
         self._open = {}
-        for time_us, values in zip(state.open_us, state.open_values, strict=True):
-            self._open.setdefault(self._number(time_us), {})[time_us] = from_optional(values)
+        for time_us, row in zip(state.open_us, rows, strict=True):
+            self._open.setdefault(self._number(time_us), {})[time_us] = row
         self.late, self.duplicates = state.late, state.duplicates
 
     def is_late(self, time_us: int) -> bool:
@@ -189,21 +192,6 @@ class Grid:
         values: Row = np.where(heard, measured, self._silent_values())
         self._known = np.where(heard, current, self._known)
         return values
-
-
-def to_optional(values: NDArray[np.floating]) -> tuple[float | None, ...]:
-    """Numbers as JSON takes them, exactly; None = missing.
-
-    Example:
-        >>> to_optional(np.array([0.1, np.nan])), from_optional((0.1, None)).tolist()
-        ((0.1, None), [0.1, nan])
-    """
-    return tuple(None if value != value else value for value in values.tolist())  # noqa: PLR0124 - NaN
-
-
-def from_optional(values: Sequence[float | None]) -> Row:
-    """What ``to_optional`` took."""
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _mean(samples: Row) -> Row:

@@ -1,17 +1,16 @@
 """What an agent remembers between two samples, as a line of JSON: read back strictly."""
 
 import json
-import math
-from dataclasses import asdict, dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faultwatch_edge.alarm import Alarm
 from faultwatch_edge.events import EventState
-from faultwatch_edge.grid import GridState, from_optional, to_optional
+from faultwatch_edge.grid import GridState
 from faultwatch_edge.message import Evidence
+from faultwatch_edge.packed import pack, unpack
 from faultwatch_edge.strict_json import read_json
 from faultwatch_edge.window import WindowState
 
@@ -35,13 +34,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceState:
-    """What was known at the last window; None = no number."""
+    """What was known at the last window; arrays are packed."""
 
-    score: float | None
-    contribution: tuple[float | None, ...]
-    observed: tuple[float | None, ...]
-    expected: tuple[float | None, ...]
-    operating_point: tuple[float | None, ...]
+    score: str
+    arrays: str
+    """(4, channel): contribution, observed, expected, operating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,8 @@ class AgentState:
     """Of the bundle that it was running; another bundle has another memory."""
     grid: GridState
     window: WindowState
-    detector: tuple[float, ...]
+    detector: str
+    """The graph's state, packed."""
     alarm: Alarm
     point: Alarm
     events: EventState
@@ -62,25 +60,25 @@ class AgentState:
 
 
 def to_state(evidence: Evidence) -> EvidenceState:
-    """What is kept of the evidence: numbers, all else is missing."""
-    (score,) = _finite(np.array([evidence.score]))
-    arrays = (getattr(evidence, name) for name in _ARRAYS)
-    return EvidenceState(score, *map(_finite, arrays))
+    """What is kept of the evidence."""
+    arrays = np.stack([getattr(evidence, name) for name in _ARRAYS])
+    return EvidenceState(pack(np.array([evidence.score])), pack(arrays))
 
 
-def from_state(state: EvidenceState) -> Evidence:
-    """What ``to_state`` kept."""
-    arrays = {name: from_optional(getattr(state, name)).astype(np.float32) for name in _ARRAYS}
-    return Evidence(score=math.nan if state.score is None else state.score, **arrays)
-
-
-def _finite(values: NDArray[np.floating]) -> tuple[float | None, ...]:
-    return to_optional(np.where(np.isfinite(values), values, np.nan))
+def from_state(state: EvidenceState, channels: int) -> Evidence:
+    """What ``to_state`` kept, of so many channels."""
+    (score,) = unpack(state.score, np.float64, (1,)).tolist()
+    arrays = unpack(state.arrays, np.float32, (len(_ARRAYS), channels))
+    return Evidence(score=score, **dict(zip(_ARRAYS, arrays, strict=True)))
 
 
 def write_state(state: AgentState) -> str:
     """One line of JSON; every number comes back as it was."""
-    return json.dumps(asdict(state), allow_nan=False, separators=(",", ":"))
+    return json.dumps(state, default=_fields, allow_nan=False, separators=(",", ":"))
+
+
+def _fields(part: Any) -> dict[str, object]:  # noqa: ANN401 - a dataclass of the state
+    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 def read_state(text: str, *, where: str) -> AgentState:

@@ -64,11 +64,11 @@ class Watched:
         """
         try:
             state = read_state(text, where=self.asset)
+            if state.bundle_sha256 == self.bundle.sha256:
+                self.agent.resume(state)
+                return
         except BundleError as error:
             note(f"what was kept cannot be read ({error}); begins anew")
-            return
-        if state.bundle_sha256 == self.bundle.sha256:
-            self.agent.resume(state)
             return
         note(f"{self.asset}: another bundle, version {self.bundle.manifest.version}; begins anew")
         self.agent.take_over(state.alarm)

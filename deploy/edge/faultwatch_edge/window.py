@@ -7,7 +7,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from faultwatch_edge.grid import Cell, from_optional, to_optional
+from faultwatch_edge.grid import Cell
+from faultwatch_edge.packed import pack, unpack
 
 Window = NDArray[np.float32]
 """(channel, time), engineering units, NaN = missing."""
@@ -17,8 +18,8 @@ Window = NDArray[np.float32]
 class WindowState:
     """What a buffer remembers."""
 
-    ring: tuple[tuple[float | None, ...], ...]
-    """(channel, cell); None = missing, or not yet filled."""
+    ring: str
+    """(channel, cell), packed; NaN = missing, or not yet filled."""
     next_place: int
     cells_to_window: int
 
@@ -48,12 +49,11 @@ class WindowBuffer:
     @property
     def state(self) -> WindowState:
         """What it remembers, for ``resume``."""
-        ring = tuple(to_optional(row) for row in self._ring)
-        return WindowState(ring, self._next, self._cells_to_window)
+        return WindowState(pack(self._ring), self._next, self._cells_to_window)
 
     def resume(self, state: WindowState) -> None:
         """Go on from where ``state`` was taken, with the same channels and length."""
-        self._ring = np.stack([from_optional(row) for row in state.ring]).astype(np.float32)
+        self._ring = unpack(state.ring, np.float32, self._ring.shape)
         self._next, self._cells_to_window = state.next_place, state.cells_to_window
 
     def push(self, cell: Cell) -> Window | None:

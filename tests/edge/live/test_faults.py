@@ -1,6 +1,6 @@
 """Random kills, cuts, full disks and wrong clocks over a recorded day change nothing.
 
-25 faults in the ordinary tests; ``make faults`` for a thousand, or ``FAULTS=N SEED=M make faults``.
+25 faults in the ordinary tests; a thousand by ``make faults``, others by ``FAULTS=N SEED=M``.
 """
 
 import json
@@ -21,8 +21,8 @@ from faultwatch_edge.spool import Spool
 
 pytestmark = pytest.mark.slow
 
-FAULTS: Final = int(os.environ.get("FAULTWATCH_FAULTS", "25"))
-SEED: Final = int(os.environ.get("FAULTWATCH_FAULTS_SEED", "0"))
+FAULTS: Final = int(os.environ.get("FAULTS", "25"))
+SEED: Final = int(os.environ.get("FAULTS_SEED", "0"))
 START_S: Final = 1_767_225_600
 SAMPLES_A_FAULT: Final = 4
 SHOWN_EVERY: Final = 50
