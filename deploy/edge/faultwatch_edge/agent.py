@@ -9,6 +9,7 @@ from faultwatch_edge.alarm import (
     Advanced,
     Alarm,
     AlarmState,
+    Transition,
     acknowledge,
     advance,
     decide,
@@ -155,6 +156,24 @@ class Agent:
         self._events.resume(state.events)
         self._evidence = None if evidence is None else from_state(evidence, channels)
         self.counts = replace(state.counts)
+
+    @property
+    def alarm_now(self) -> Message | None:
+        """The alarm as its last message would tell it now; None where all is normal."""
+        alarm = self._alarm
+        if alarm.state is AlarmState.NORMAL:
+            return None
+        told = Transition(
+            previous_state=alarm.state,
+            state=alarm.state,
+            at_us=alarm.raised_us,
+            first_onset_us=alarm.first_onset_us,
+            onset_us=alarm.onset_us,
+            raised_us=alarm.raised_us,
+            sequence=alarm.sequence,
+            occurrence=alarm.occurrence,
+        )
+        return self._writer.alarm(told, self._evidence)
 
     def take_over(self, alarm: Alarm) -> None:
         """Go on with the alarm of the agent before, which ran another bundle."""

@@ -76,6 +76,17 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PageConfig:
+    """The operator's page, on this machine only."""
+
+    port: int = 8471
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= _LAST_PORT:
+            raise BundleError(f"page.port is {self.port}, expected 0 to {_LAST_PORT}; 0 = any")
+
+
+@dataclass(frozen=True, slots=True)
 class AssetSource:
     """One ``[[asset]]``: a bundle, and how its samples look."""
 
@@ -109,6 +120,8 @@ class EdgeConfig:
     agent: AgentConfig
     asset: tuple[AssetSource, ...]
     mqtt: MqttConfig = MqttConfig()
+    page: PageConfig | None = None
+    """None = there is none."""
 
     def __post_init__(self) -> None:
         if not self.asset:

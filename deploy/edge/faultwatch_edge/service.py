@@ -24,6 +24,7 @@ WAIT_S: Final = 0.2
 LATE_US: Final = 60_000_000
 """What is delivered later than this after it was said is marked as historical."""
 HEALTH_US: Final = 60_000_000
+VIEW_US: Final = 1_000_000
 REFUSED_PAUSE_US: Final = 10_000_000
 _HEALTH: Final = -1
 _NEVER: Final = -(10**18)
@@ -66,7 +67,9 @@ class Service:
         self._is_full = False
         self._last_sent = 0
         self._not_before_us = _NEVER
-        self._health_due_us = _NEVER
+        self._health_due_us = self._view_due_us = _NEVER
+        self.view: Mapping[str, object] = {"connected": False, "assets": []}
+        """What the operator's page shows; a new one now and then, never changed."""
 
     def step(self) -> None:
         """Take what came within a moment, keep what it led to, deliver what can be delivered."""
@@ -76,6 +79,7 @@ class Service:
             self._take()
         self._keep()
         self._deliver(self._clock_us(), self._passed_us())
+        self._look(self._passed_us())
 
     def _take(self) -> None:
         came = self._connection.take(most=MOST_AT_ONCE, timeout_s=WAIT_S)
@@ -134,6 +138,13 @@ class Service:
         for one in self._spool.waiting(room, after=self._last_sent) if room > 0 else ():
             self._connection.publish(self._topic(one.record), _dated(one, at_us), number=one.number)
             self._last_sent = one.number
+
+    def _look(self, passed_us: int) -> None:
+        if passed_us < self._view_due_us:
+            return
+        self._view_due_us = passed_us + VIEW_US
+        views = [watched.view for watched in self._assets.values()]
+        self.view = {"connected": self._connection.is_connected, "assets": views}
 
     def _topic(self, record: Record) -> str:
         return self._config.publish.format(asset=record.asset, kind=record.kind)

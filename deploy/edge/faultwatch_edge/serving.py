@@ -18,6 +18,7 @@ from faultwatch_edge.service import Service, filters, last_will
 from faultwatch_edge.spool import Spool
 from faultwatch_edge.stopping import Stop
 from faultwatch_edge.watched import Watched
+from faultwatch_edge.web import OperatorPage
 
 PASSWORD_VARIABLE: Final = "FAULTWATCH_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
 
@@ -62,9 +63,24 @@ def serve(
             passed_us=passed_us,
             note=note,
         )
+        if config.page is not None:
+            page = OperatorPage(
+                config.page.port,
+                state=lambda: service.view,
+                assets=frozenset(assets),
+                leave=lambda asset, body: _leave(file, asset, body),
+            )
+            stack.enter_context(page)
+            note(f"the operator's page is at http://localhost:{page.port}")
         note(f"watches {', '.join(assets)}")
         while not stop.is_requested:
             service.step()
+
+
+def _leave(file: Path, asset: str, body: str) -> None:
+    """Leave an order for the service, as the command line does."""
+    with Spool(file) as spool:
+        spool.order(asset, body)
 
 
 def now_us() -> int:

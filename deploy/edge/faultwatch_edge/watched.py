@@ -1,6 +1,7 @@
 """One asset that an agent process watches live: payloads in, records out."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -10,7 +11,8 @@ from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.config import AssetSource
 from faultwatch_edge.detector import check_golden
 from faultwatch_edge.errors import BundleError
-from faultwatch_edge.message import SCHEMA, Message
+from faultwatch_edge.events import Active
+from faultwatch_edge.message import SCHEMA, Message, to_number
 from faultwatch_edge.mqtt import Incoming
 from faultwatch_edge.orders import read_order
 from faultwatch_edge.snapshot import read_state, write_state
@@ -21,7 +23,11 @@ from faultwatch_edge.times import microseconds, to_iso, to_microseconds
 MOST_AHEAD_US: Final = 60_000_000
 """A time further ahead of the device's clock than this is a wrong clock: the source's, unless the
 device believes to be in the time before its bundle was made."""
+ANOMALY: Final = "asset_anomaly"
+"""What the alarm is about: told by that."""
 _RAW: Final = 4096
+_POINTS, _POINT_US = 240, 360_000_000
+"""Of the last day's score."""
 _SILENT_PERIODS: Final = 10
 """Sample periods without a sample, at least, until the source is silent."""
 
@@ -45,7 +51,9 @@ class Watched:
         self.bundle = bundle
         self.payloads = JsonPayloads(source, manifest.channels)
         self._scored: list[ScoreRow] = []
-        self.agent = Agent(bundle, on_score=self._scored.append if publish_scores else None)
+        self._publishes = publish_scores
+        self._day: deque[tuple[int, float]] = deque(maxlen=_POINTS)
+        self.agent = Agent(bundle, on_score=self._scored.append)
         check_golden(self.agent.detector, bundle)
         window = manifest.window
         quiet_s = max(window.max_gap_s, _SILENT_PERIODS * window.sample_period_s)
@@ -131,9 +139,48 @@ class Watched:
     def _records(self, messages: list[Message]) -> list[Record]:
         rows, self._scored[:] = list(self._scored), []
         head = {"schema": SCHEMA, "kind": SCORE, "asset": self.asset}
-        scores = [(SCORE, {**head, **score_record(row)}) for row in rows]
+        for row in rows:
+            self._remember(row)
+        published = rows if self._publishes else []
+        scores = [(SCORE, {**head, **score_record(row)}) for row in published]
         said = [(str(message["kind"]), message) for message in messages]
         return [Record(self.asset, kind, _line(body)) for kind, body in (*scores, *said)]
+
+    def _remember(self, row: ScoreRow) -> None:
+        """The highest score of every few minutes of the last day."""
+        if row.score is None:
+            return
+        begin_us = row.end_us // _POINT_US * _POINT_US
+        if self._day and self._day[-1][0] == begin_us:
+            self._day[-1] = begin_us, max(self._day[-1][1], row.score)
+        else:
+            self._day.append((begin_us, row.score))
+
+    @property
+    def view(self) -> Message:
+        """What an operator sees of it."""
+        manifest, state = self.bundle.manifest, self.agent.state
+        until_us = state.alarm.shelved_until_us
+        return {
+            "asset": self.asset,
+            "name": ", ".join(filter(None, [manifest.asset_name, manifest.site])),
+            "state": state.alarm.state.value,
+            "shelved_until": None if until_us is None else to_iso(until_us),
+            "shadow": not manifest.alarm.enabled,
+            "alarm": self.agent.alarm_now,
+            "events": [_told(one) for one in state.events.active if one.condition != ANOMALY],
+            "threshold": manifest.threshold.score,
+            "scores": [
+                {"time": to_iso(at_us), "score": to_number(score)} for at_us, score in self._day
+            ],
+            "last_sample_at": None if self.last_sample_us is None else to_iso(self.last_sample_us),
+        }
+
+
+def _told(one: Active) -> str:
+    what = one.condition.replace("_", " ").capitalize()
+    where = f": {one.channel}" if one.channel else ""
+    return f"{what}{where}, since {to_iso(one.onset_us)}"
 
 
 def _line(body: object) -> str:

@@ -240,6 +240,9 @@ port = {broker.port}
 username = "edge"
 ca = "broker/ca.pem"
 
+[page]
+port = 0
+
 [[asset]]
 bundle = "{bundle_path}"
 topic = "plant/pump_07"
