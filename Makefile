@@ -29,7 +29,7 @@ NOT_PURE := features/datasets/tep/generate.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fix bench bench-ingest bench-training fuzz faults lint coverage lock
+.PHONY: help demo test check fix bench bench-ingest bench-train fuzz faults lint coverage lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ bench: $(INSTALLED)  ## time and memory of the edge runtime, written to tests/be
 bench-ingest: $(INSTALLED)  ## speed and memory of the ingest beside plain polars; ROWS=10000000 takes half an hour
 	@$(BIN)/python tests/benchmarks/ingest.py --rows $(ROWS)
 
-bench-training: $(INSTALLED)  ## speed of training as a share of a matrix product's
+bench-train: $(INSTALLED)  ## speed of training as a share of a matrix product's
 	@$(BIN)/python tests/benchmarks/training.py
 
 fuzz: $(INSTALLED)  ## the readers against mutated files, for ten minutes or SECONDS=60
