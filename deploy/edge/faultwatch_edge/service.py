@@ -14,6 +14,7 @@ from typing import Final
 from faultwatch_edge import __version__
 from faultwatch_edge.config import MqttConfig
 from faultwatch_edge.errors import SpoolError
+from faultwatch_edge.metrics import prometheus
 from faultwatch_edge.mqtt import Connection, Incoming
 from faultwatch_edge.spool import SCORE, Record, Spool, Waiting
 from faultwatch_edge.times import to_iso
@@ -70,6 +71,8 @@ class Service:
         self._health_due_us = self._view_due_us = _NEVER
         self.view: Mapping[str, object] = {"connected": False, "assets": []}
         """What the operator's page shows; a new one now and then, never changed."""
+        self.metrics = ""
+        """What Prometheus reads, of the same moment."""
 
     def step(self) -> None:
         """Take what came within a moment, keep what it led to, deliver what can be delivered."""
@@ -144,7 +147,9 @@ class Service:
             return
         self._view_due_us = passed_us + VIEW_US
         views = [watched.view for watched in self._assets.values()]
-        self.view = {"connected": self._connection.is_connected, "assets": views}
+        is_connected = self._connection.is_connected
+        self.view = {"connected": is_connected, "assets": views}
+        self.metrics = prometheus(self._health(self._clock_us()), is_connected=is_connected)
 
     def _topic(self, record: Record) -> str:
         return self._config.publish.format(asset=record.asset, kind=record.kind)

@@ -17,6 +17,7 @@ from faultwatch_edge.mqtt import Connection
 from faultwatch_edge.service import Service, filters, last_will
 from faultwatch_edge.spool import Spool
 from faultwatch_edge.stopping import Stop
+from faultwatch_edge.watchdog import Watchdog
 from faultwatch_edge.watched import Watched
 from faultwatch_edge.web import OperatorPage
 
@@ -67,14 +68,17 @@ def serve(
             page = OperatorPage(
                 config.page.port,
                 state=lambda: service.view,
+                metrics=lambda: service.metrics,
                 assets=frozenset(assets),
                 leave=lambda asset, body: _leave(file, asset, body),
             )
             stack.enter_context(page)
             note(f"the operator's page is at http://localhost:{page.port}")
         note(f"watches {', '.join(assets)}")
+        watchdog = stack.enter_context(Watchdog())
         while not stop.is_requested:
             service.step()
+            watchdog.alive(passed_us())
 
 
 def _leave(file: Path, asset: str, body: str) -> None:

@@ -46,6 +46,7 @@ class OperatorPage:
     Args:
         port: on 127.0.0.1.
         state: what is shown, as it is now.
+        metrics: what Prometheus reads.
         assets: for which orders are taken.
         leave: takes an asset and an order of its operator, as JSON.
 
@@ -53,8 +54,17 @@ class OperatorPage:
         ConfigError: the port cannot be used.
     """
 
-    def __init__(self, port: int, *, state: State, assets: frozenset[str], leave: Leave) -> None:
-        handler = type("Handler", (_Handler,), {"state": state, "assets": assets, "leave": leave})
+    def __init__(
+        self,
+        port: int,
+        *,
+        state: State,
+        metrics: Callable[[], str],
+        assets: frozenset[str],
+        leave: Leave,
+    ) -> None:
+        given = {"state": state, "metrics": metrics, "assets": assets, "leave": leave}
+        handler = type("Handler", (_Handler,), given)
         try:
             self._server = ThreadingHTTPServer((HOST, port), handler)
         except OSError as error:
@@ -85,6 +95,7 @@ class OperatorPage:
 
 class _Handler(BaseHTTPRequestHandler):
     state: ClassVar[State]
+    metrics: ClassVar[Callable[[], str]]
     assets: ClassVar[frozenset[str]]
     leave: ClassVar[Leave]
     timeout = _PATIENCE_S
@@ -96,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/state.json":
             body = json.dumps(type(self).state(), allow_nan=False).encode()
             self._answer(HTTPStatus.OK, body, "application/json")
+        elif self.path == "/metrics":
+            body = type(self).metrics().encode()
+            self._answer(HTTPStatus.OK, body, "text/plain; version=0.0.4; charset=utf-8")
         elif self.path in _FILES:
             name, kind = _FILES[self.path]
             body = resources.files("faultwatch_edge").joinpath("page", name).read_bytes()

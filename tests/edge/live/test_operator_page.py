@@ -100,6 +100,18 @@ def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, str, An
     return found
 
 
+def test_prometheus_reads_the_same(port: int, wait_for: Any) -> None:
+    raised = 'faultwatch_alarms_raised_total{asset="pump_07"} 1\n'
+    wait_for(lambda: raised in ask(port, "GET", "/metrics")[1], "the alarm to be counted")
+    status, text, headers = ask(port, "GET", "/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert found["faultwatch_connected"] == "1"
+    assert int(found['faultwatch_samples_total{asset="pump_07"}']) > 30
+    assert int(found["faultwatch_resident_peak_bytes"]) > 10_000_000
+
+
 def test_what_another_web_site_makes_a_browser_send_is_refused(port: int, agent: Any) -> None:
     json_type = {"Content-Type": "application/json"}
     order = b'{"verb": "acknowledge", "by": "Mallory"}'

@@ -1,0 +1,43 @@
+"""The agent's health as Prometheus reads it."""
+
+import resource
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+_ASSET: Final[Mapping[str, tuple[str, str]]] = {
+    "samples": ("samples_total", "samples taken"),
+    "late": ("samples_late_total", "samples whose cell had closed"),
+    "rejected": ("samples_rejected_total", "samples that could not be used"),
+    "windows_scored": ("windows_scored_total", "windows that have a score"),
+    "alarms_raised": ("alarms_raised_total", "times that the alarm was raised"),
+    "model_version": ("model_version", "version of the bundle"),
+}
+
+
+def prometheus(health: Mapping[str, object], *, is_connected: bool) -> str:
+    r"""Text format 0.0.4 of a health message.
+
+    Example:
+        >>> asset = {name: 2 for name in _ASSET} | {"asset": "pump"}
+        >>> text = prometheus({"waiting": {"alarm": 1}, "assets": [asset]}, is_connected=True)
+        >>> [line for line in text.splitlines() if "alarm" in line and line[0] != "#"]
+        ['faultwatch_waiting{kind="alarm"} 1', 'faultwatch_alarms_raised_total{asset="pump"} 2']
+    """
+    waiting, assets = health["waiting"], health["assets"]
+    kinds = [(f'{{kind="{kind}"}}', value) for kind, value in dict(waiting).items()]  # type: ignore[call-overload]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    parts = [
+        _family("connected", "whether the broker is there", [("", int(is_connected))]),
+        _family("resident_peak_bytes", "most memory that was resident", [("", peak)]),
+        _family("waiting", "records that wait for delivery, and scores dropped", kinds),
+    ]
+    for key, (name, what) in _ASSET.items():
+        values = [(f'{{asset="{one["asset"]}"}}', one[key]) for one in assets]  # type: ignore[attr-defined]
+        parts.append(_family(name, what, values))
+    return "".join(parts)
+
+
+def _family(name: str, what: str, values: Sequence[tuple[str, object]]) -> str:
+    kind = "counter" if name.endswith("_total") else "gauge"
+    head = f"# HELP faultwatch_{name} {what}\n# TYPE faultwatch_{name} {kind}\n"
+    return head + "".join(f"faultwatch_{name}{labels} {value}\n" for labels, value in values)
