@@ -104,10 +104,10 @@ class AlarmLife(RuleBasedStateMachine):
 
     @invariant()
     def each_transition_has_a_name_of_its_own_and_the_next_number(self) -> None:
-        episode: list[int] = []
+        numbers: dict[int, int] = {}
         for changed in self.told:
-            episode = [*episode, changed.sequence] if changed.previous_state is not NORMAL else [1]
-            assert changed.sequence == len(episode)
+            numbers[changed.first_onset_us] = numbers.get(changed.first_onset_us, 0) + 1
+            assert changed.sequence == numbers[changed.first_onset_us]
 
 
 AlarmLife.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
@@ -138,3 +138,8 @@ def test_an_alarm_that_is_shelved_and_returns_meanwhile_is_normal_afterwards() -
         (NORMAL, 3),
     ]
     assert len({one.first_onset_us for one in told}) == 1
+
+
+def test_a_shelf_until_far_beyond_a_week_was_set_by_a_wrong_clock_and_ends() -> None:
+    shelved, _ = shelve(Alarm(), until_us=10 * LONGEST_SHELVE_US, at_us=9 * LONGEST_SHELVE_US)
+    assert unshelve_due(shelved, at_us=0)[0].state is NORMAL

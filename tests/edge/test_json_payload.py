@@ -76,7 +76,7 @@ def test_an_offset_is_understood() -> None:
         ({"time": NOON}, "has no channel, expected some of flow, valve"),
         ({"time": NOON, "flow": "high"}, "'flow' is 'high', expected a number"),
         ({"time": NOON, "flow": [1]}, r"'flow' is \[1\], expected a number"),
-        (b" " * 2_000_000, "has 2000000 bytes, expected at most 1048576"),
+        (b" " * 2_000_000, "has 2000000 bytes, expected at most 262144"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_a_sentence(payload: object, reason: str) -> None:

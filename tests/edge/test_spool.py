@@ -155,12 +155,43 @@ def test_room_is_held_back_where_there_is_some(path: Path, monkeypatch: pytest.M
     with Spool(path) as spool:
         assert reserve.stat().st_size > 1_000_000
         reserve.unlink()
-        monkeypatch.setattr(Path, "write_bytes", _full_disk)
         spool.forget([])
         assert not reserve.exists()
+        monkeypatch.setattr(Path, "write_bytes", _full_disk)
+        spool.forget([1])
+        assert not reserve.exists()
         monkeypatch.undo()
-        spool.forget([])
+        spool.forget([1])
         assert reserve.exists()
+
+
+def test_a_spool_is_opened_in_the_room_that_was_held_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Spool(path) as spool:
+        spool.commit({}, [ALARM], at_us=7)
+    connect = sqlite3.connect
+
+    def full(*arguments: object, **options: object) -> sqlite3.Connection:
+        if path.with_suffix(".reserve").exists():
+            raise sqlite3.OperationalError("disk I/O error")
+        return connect(*arguments, **options)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr("faultwatch_edge.spool.sqlite3.connect", full)
+    with Spool(path) as spool:
+        assert bodies(spool) == [ALARM.body]
+
+
+def test_what_was_kept_is_kept_also_where_scores_cannot_make_way(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise SpoolError("full")
+
+    with Spool(path, most_scores=1) as spool:
+        monkeypatch.setattr(spool, "_drop_scores", fail)
+        spool.commit({}, [score("1"), score("2"), ALARM], at_us=7)
+        assert bodies(spool) == ["1", "2", ALARM.body]
 
 
 def _full_disk(path: Path, data: bytes) -> int:

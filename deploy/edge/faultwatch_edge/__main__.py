@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -237,8 +237,9 @@ def _trusted_keys(given: Sequence[Path] | None) -> tuple[Ed25519PublicKey, ...]:
 
 
 def _note(sentence: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {sentence}\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # nobody reads it, or the disk of the log is full
+        sys.stderr.write(f"{PROGRAM}: {sentence}\n")
+        sys.stderr.flush()
 
 
 def _discard_output() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -178,6 +179,20 @@ class Agent:
     def take_over(self, alarm: Alarm) -> None:
         """Go on with the alarm of the agent before, which ran another bundle."""
         self._alarm = alarm
+
+    def inherit(self, before: Self) -> None:
+        """Go on with what an agent with another bundle of the same asset remembers.
+
+        The alarm is the machine's, so it stays. Cells stay where they mean the same; what the
+        other detector remembered means nothing to this one.
+        """
+        self._alarm, self.counts = before._alarm, before.counts
+        old, new = before._manifest, self._manifest
+        if (old.channels, old.window) == (new.channels, new.window):
+            state = before.state
+            self._grid.resume(state.grid)
+            self._buffer.resume(state.window)
+            self._events.resume(state.events)
 
     def is_late(self, time_us: int) -> bool:
         """Whether a sample of that time would come too late to be used."""

@@ -156,10 +156,11 @@ def unshelve(alarm: Alarm, *, at_us: int) -> Advanced:
 
 
 def unshelve_due(alarm: Alarm, *, at_us: int) -> Advanced:
-    """A shelved alarm counts again if its time is over."""
+    """A shelved alarm counts again if its time is over, or so far off that a clock was wrong."""
     until_us = alarm.shelved_until_us
-    is_due = until_us is not None and at_us >= until_us
-    return unshelve(alarm, at_us=at_us) if is_due else (alarm, ())
+    if until_us is None or at_us < until_us <= at_us + LONGEST_SHELVE_US:
+        return alarm, ()
+    return unshelve(alarm, at_us=at_us)
 
 
 def take_out_of_service(alarm: Alarm, *, at_us: int) -> Advanced:
@@ -220,9 +221,18 @@ def _released(alarm: Alarm, at_us: int) -> Advanced:
 
 
 def _begun(alarm: Alarm, at_us: int) -> Alarm:
-    """The same, under a name of its own: it leaves the normal state."""
+    """The same, under a name of its own: it leaves the normal state.
+
+    Where it has left it at the same time before, the name is the same, and the numbers go on.
+    """
+    sequence = alarm.sequence if alarm.first_onset_us == at_us else 0
     return replace(
-        alarm, first_onset_us=at_us, onset_us=at_us, raised_us=at_us, sequence=0, occurrence=0
+        alarm,
+        first_onset_us=at_us,
+        onset_us=at_us,
+        raised_us=at_us,
+        sequence=sequence,
+        occurrence=0,
     )
 
 

@@ -91,6 +91,7 @@ class AssetSource:
     """One ``[[asset]]``: a bundle, and how its samples look."""
 
     bundle: str
+    """File; or folder, whose newest bundle is used, also one that comes later."""
     topic: str
     """Of JSON objects with all channels, or, with ``{channel}`` in it, of one channel each."""
     time: str = "time"

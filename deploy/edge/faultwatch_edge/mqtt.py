@@ -6,16 +6,18 @@ pauses and sends again what the broker has not acknowledged.
 """
 
 import ssl
+import struct
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Final, Self
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -27,13 +29,16 @@ from faultwatch_edge.sources.json_payload import LARGEST_PAYLOAD
 
 MOST_OUT: Final = 64
 """Messages on their way to the broker at once."""
-MOST_WAITING: Final = 1024
-"""Messages that came and were not taken yet; then the connection is not read any further."""
+MOST_IN: Final = 256
+"""Messages that the broker sends before it waits for acknowledgements."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1, 60
 _KEEP_ALIVE_S: Final = 30
 _FOR_EVER: Final = 0xFFFFFFFF
 _QOS: Final = 1
 _OVERHEAD: Final = 1024
+_NOT_RETAINED: Final = 2
+"""Retain handling: what was retained is not sent at a subscription."""
+_GONE: Final = "Disconnect with will message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,23 @@ class Incoming:
     number: int
     """By which it is acknowledged."""
     qos: int
+    epoch: int = 0
+    """In which the broker gave the number."""
+
+
+class _Client(paho.Client):
+    """paho's client, which a packet that it cannot read does not cut off for ever."""
+
+    def _handle_publish(self) -> MQTTErrorCode:  # type: ignore[explicit-override]  # paho's own name
+        try:
+            return super()._handle_publish()
+        except Exception:  # noqa: BLE001 - of the packet, whatever it is: the next one may be read
+            packet = bytes(self._in_packet["packet"])
+            with suppress(struct.error):
+                (length,) = struct.unpack_from("!H", packet)
+                (number,) = struct.unpack_from("!H", packet, 2 + length)
+                return self._send_puback(number)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class Connection:
@@ -76,11 +98,14 @@ class Connection:
         self._filters = list(filters)
         self._note = note
         self._said = ""
-        self._came: Queue[Incoming] = Queue(MOST_WAITING)
+        self._came: Queue[Incoming] = Queue(2 * MOST_IN)
         self._done: deque[tuple[int, bool]] = deque()
         self._out: dict[int, int] = {}
-        self._is_closing = self._was_connected = False
-        client = paho.Client(
+        self._is_closing = self._is_ready = False
+        self._epoch = 0
+        self.sessions = 0
+        """How often a connection was ready so far."""
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=config.client_id,
             protocol=paho.MQTTv5,
@@ -91,7 +116,9 @@ class Connection:
         client.will_set(*will, qos=_QOS, retain=True)
         client.reconnect_delay_set(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         client.max_inflight_messages_set(MOST_OUT)
-        client.on_connect = lambda *found: self._connected(found[3])
+        client.suppress_exceptions = True  # of callbacks: the thread must not end by one
+        client.on_connect = lambda *found: self._connected(found[2], found[3])
+        client.on_connect_fail = lambda *_: self._failed()
         client.on_disconnect = lambda *found: self._disconnected(found[3])
         client.on_subscribe = lambda *found: self._subscribed(found[3])
         client.on_message = lambda *found: self._take_in(found[2])
@@ -102,6 +129,7 @@ class Connection:
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho
         session.SessionExpiryInterval = _FOR_EVER
         session.MaximumPacketSize = LARGEST_PAYLOAD + _OVERHEAD
+        session.ReceiveMaximum = MOST_IN
         self._client.connect_async(
             self._config.host,
             self._config.used_port,
@@ -119,16 +147,13 @@ class Connection:
         traceback: TracebackType | None,
     ) -> None:
         self._is_closing = True
-        with suppress(Empty):  # a thread that waits for room must not wait for ever
-            while True:
-                self._came.get_nowait()
-        self._client.disconnect()
+        self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, _GONE))
         self._client.loop_stop()
 
     @property
     def is_connected(self) -> bool:
-        """Whether the broker is there."""
-        return bool(self._client.is_connected())
+        """Whether the broker is there and has taken the subscriptions."""
+        return self._is_ready
 
     @property
     def room(self) -> int:
@@ -145,9 +170,10 @@ class Connection:
         return taken
 
     def acknowledge(self, messages: Sequence[Incoming]) -> None:
-        """The broker need not send these again."""
-        for message in messages:
-            self._client.ack(message.number, message.qos)
+        """The broker need not send these again; without a connection it will, and be told then."""
+        for message in messages if self._is_ready else ():
+            if message.epoch == self._epoch:
+                self._client.ack(message.number, message.qos)
 
     def publish(self, topic: str, body: str, *, number: int, retain: bool = False) -> None:
         """Send a message; ``delivered`` gives its number when the broker has it."""
@@ -188,33 +214,62 @@ class Connection:
             self._said = sentence
             self._note(sentence)
 
-    def _connected(self, reason: ReasonCode) -> None:
-        where = f"{self._config.host}:{self._config.used_port}"
+    @property
+    def _where(self) -> str:
+        return f"the broker at {self._config.host}:{self._config.used_port}"
+
+    def _connected(self, flags: paho.ConnectFlags, reason: ReasonCode) -> None:
+        self._is_ready = False
         if reason.is_failure:
-            self._say(f"the broker at {where} refuses the connection: {reason}; tried again")
+            self._say(f"{self._where} refuses the connection: {reason}; tried again")
             return
-        self._was_connected = True
-        self._say(f"connected to the broker at {where}")
-        self._client.subscribe([(one, SubscribeOptions(qos=_QOS)) for one in self._filters])
+        if flags.session_present:
+            self._drain()  # all of it is sent again, and more must find room
+        else:
+            self._epoch += 1  # the broker numbers its messages anew
+        options = SubscribeOptions(qos=_QOS, retainHandling=_NOT_RETAINED)
+        self._client.subscribe([(one, options) for one in self._filters])
+
+    def _drain(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._came.get_nowait()
+
+    def _failed(self) -> None:
+        self._say(f"{self._where} cannot be reached ({sys.exc_info()[1]}); tried again")
 
     def _disconnected(self, reason: ReasonCode) -> None:
-        if self._was_connected and not self._is_closing:
-            self._was_connected = False
+        if self._is_ready and not self._is_closing:
             self._say(f"the broker has gone ({reason}); what is said is kept until it is back")
+        self._is_ready = False
 
     def _subscribed(self, reasons: Sequence[ReasonCode]) -> None:
         pairs = zip(self._filters, reasons, strict=False)
         refused = [f"{one} ({reason})" for one, reason in pairs if reason.is_failure]
         if refused:
             self._say(f"the broker refuses the subscription to {', '.join(refused)}")
+        else:
+            self._say(f"connected to {self._where}")
+        self.sessions += 1
+        self._is_ready = True
 
     def _take_in(self, message: paho.MQTTMessage) -> None:
-        if not self._is_closing:
-            self._came.put(
-                Incoming(
-                    message.topic, bytes(message.payload), message.dup, message.mid, message.qos
-                )
-            )
+        if message.retain or self._is_closing:
+            if message.qos:
+                self._client.ack(message.mid, message.qos)
+            return
+        if message.qos == 0 and self._came.qsize() >= MOST_IN:
+            return  # whoever publishes so does not mind, and others need the room
+        came = Incoming(
+            message.topic,
+            bytes(message.payload),
+            is_again=message.dup,
+            number=message.mid,
+            qos=message.qos,
+            epoch=self._epoch,
+        )
+        with suppress(Full):
+            self._came.put_nowait(came)
 
     def _published(self, mid: int, reason: ReasonCode) -> None:
         self._done.append((mid, reason.is_failure))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from faultwatch_edge.alarm import LONGEST_SHELVE_US
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.strict_json import read_json
 
@@ -11,6 +12,7 @@ LARGEST: Final = 4096
 """Bytes of an order."""
 _LONGEST_NAME: Final = 64
 _LONGEST_REASON: Final = 200
+_LONGEST_S: Final = LONGEST_SHELVE_US / 1e6
 _NEED_REASON: Final = frozenset({"shelve", "take_out_of_service"})
 
 
@@ -44,8 +46,8 @@ class Order:
             raise BundleError("reason is empty, expected why")
         if (self.verb == "shelve") != (self.for_s is not None):
             raise BundleError("for_s goes with 'shelve', expected how many seconds it lasts")
-        if self.for_s is not None and self.for_s <= 0:
-            raise BundleError(f"for_s is {self.for_s:g}, expected more than 0")
+        if self.for_s is not None and not 0 < self.for_s <= _LONGEST_S:
+            raise BundleError(f"for_s is {self.for_s:g}, expected more than 0, a week at most")
 
 
 def read_order(body: bytes) -> Order:

@@ -5,10 +5,12 @@ transaction, and only then tells the broker that it need not send the samples ag
 that is killed anywhere goes on as if it had not been: what it had not kept comes once more.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from faultwatch_edge import __version__
@@ -16,6 +18,7 @@ from faultwatch_edge.config import MqttConfig
 from faultwatch_edge.errors import SpoolError
 from faultwatch_edge.metrics import prometheus
 from faultwatch_edge.mqtt import Connection, Incoming
+from faultwatch_edge.renewal import Renewal
 from faultwatch_edge.spool import SCORE, Record, Spool, Waiting
 from faultwatch_edge.times import to_iso
 from faultwatch_edge.watched import Watched
@@ -27,6 +30,8 @@ LATE_US: Final = 60_000_000
 HEALTH_US: Final = 60_000_000
 VIEW_US: Final = 1_000_000
 REFUSED_PAUSE_US: Final = 10_000_000
+MOST_ORDERS: Final = 32
+"""Orders that are known when the broker sends them again."""
 _HEALTH: Final = -1
 _NEVER: Final = -(10**18)
 
@@ -36,6 +41,7 @@ class Service:
 
     Args:
         assets: what is watched, by asset.
+        renewals: what looks for newer bundles, by asset.
         spool: where states and records are kept.
         connection: where samples come from and records go.
         config: topics.
@@ -48,6 +54,7 @@ class Service:
         self,
         assets: Mapping[str, Watched],
         *,
+        renewals: Mapping[str, Renewal],
         spool: Spool,
         connection: Connection,
         config: MqttConfig,
@@ -55,19 +62,23 @@ class Service:
         passed_us: Callable[[], int],
         note: Callable[[str], None],
     ) -> None:
-        self._assets = assets
+        self._assets, self._renewals = assets, renewals
         self._spool = spool
         self._connection = connection
         self._config = config
         self._clock_us, self._passed_us = clock_us, passed_us
         self._note = note
         self._orders = {order_topic(config, asset): asset for asset in assets}
+        self._remembered: dict[str, str] = {}
+        """Names of the newest orders, by what they are kept under."""
         self._unkept: list[Record] = []
         self._unacknowledged: list[Incoming] = []
         self._obeyed: list[int] = []
         self._is_full = False
+        self._delivered: list[int] = []
         self._last_sent = 0
-        self._not_before_us = _NEVER
+        self._refused: dict[int, int] = {}
+        self._sessions = 0
         self._health_due_us = self._view_due_us = _NEVER
         self.view: Mapping[str, object] = {"connected": False, "assets": []}
         """What the operator's page shows; a new one now and then, never changed."""
@@ -76,6 +87,9 @@ class Service:
 
     def step(self) -> None:
         """Take what came within a moment, keep what it led to, deliver what can be delivered."""
+        if self._is_full or not self._connection.is_connected:
+            for watched in self._assets.values():
+                watched.wait_anew()
         if self._is_full:
             time.sleep(WAIT_S)
         else:
@@ -94,22 +108,45 @@ class Service:
             self._obeyed.append(number)
             if asset in self._assets:
                 self._unkept += self._assets[asset].obey(body.encode(), at_us)
-        for watched in self._assets.values():
+        for asset, watched in self._assets.items():
+            if asset in self._renewals:
+                self._renewals[asset].look(watched, self._passed_us())
             self._unkept += watched.tick(at_us, passed_us=self._passed_us())
 
     def _feed(self, message: Incoming, at_us: int) -> list[Record]:
+        """What one message leads to; whatever is in it, the next one is taken, too."""
         asset = self._orders.get(message.topic)
         if asset is not None:
-            return self._assets[asset].obey(message.payload, at_us)
-        taken = (one for one in self._assets.values() if one.payloads.is_of(message.topic))
-        return [record for watched in taken for record in watched.take(message, at_us)]
+            watched = [self._assets[asset]]
+            take = partial(self._obey, message=message, at_us=at_us)
+        else:
+            watched = [one for one in self._assets.values() if one.payloads.is_of(message.topic)]
+            take = partial(Watched.take, message=message, at_us=at_us)
+        records: list[Record] = []
+        for one in watched:
+            try:
+                records += take(one)
+            except Exception as error:  # noqa: BLE001 - it would come again at every start
+                self._note(f"{one.asset}: a message on {message.topic!r} led to {error!r}")
+                records += one.refuse(f"led to {type(error).__name__} in the agent", message)
+        return records
+
+    def _obey(self, watched: Watched, *, message: Incoming, at_us: int) -> list[Record]:
+        """An order by MQTT; one that the broker sends again is obeyed once."""
+        memory = f"{watched.asset}/orders"
+        kept = self._remembered.get(memory) or self._spool.state(memory) or ""
+        name = hashlib.sha256(message.payload).hexdigest()
+        if message.is_again and name in kept.split():
+            return []
+        self._remembered[memory] = " ".join([*kept.split(), name][-MOST_ORDERS:])
+        return watched.obey(message.payload, at_us)
 
     def _keep(self) -> None:
         """Commit; where the disk is full nothing more is taken until there is room."""
-        if not (self._unkept or self._unacknowledged or self._obeyed):
-            return
         changed = [watched for watched in self._assets.values() if watched.is_changed]
-        states = {watched.asset: watched.state for watched in changed}
+        if not (changed or self._unkept or self._unacknowledged or self._obeyed):
+            return
+        states = {watched.asset: watched.state for watched in changed} | self._remembered
         try:
             self._spool.commit(states, self._unkept, at_us=self._clock_us(), obeyed=self._obeyed)
         except SpoolError as error:
@@ -126,21 +163,34 @@ class Service:
     def _deliver(self, at_us: int, passed_us: int) -> None:
         """Publish what waits, in order, and forget what the broker has."""
         taken, refused = self._connection.delivered()
-        with suppress(SpoolError):  # what is not forgotten is delivered twice, and told apart
-            self._spool.forget([number for number in taken if number != _HEALTH])
-        if refused:
-            self._last_sent = min([self._last_sent, *(one - 1 for one in refused if one > 0)])
-            self._not_before_us = passed_us + REFUSED_PAUSE_US
-        if not self._connection.is_connected or passed_us < self._not_before_us:
+        self._delivered += [number for number in taken if number != _HEALTH]
+        with suppress(SpoolError):  # the disk is full: they are forgotten when there is room
+            self._spool.forget(self._delivered)
+            self._delivered = []
+        due_us = passed_us + REFUSED_PAUSE_US
+        self._refused |= {number: due_us for number in refused if number != _HEALTH}
+        if not self._connection.is_connected:
             return
-        if passed_us >= self._health_due_us:
+        if passed_us >= self._health_due_us or self._sessions != self._connection.sessions:
+            self._sessions = self._connection.sessions
             self._health_due_us = passed_us + HEALTH_US
             body = json.dumps(self._health(at_us))
             self._connection.publish(health_topic(self._config), body, number=_HEALTH, retain=True)
-        room = self._connection.room
-        for one in self._spool.waiting(room, after=self._last_sent) if room > 0 else ():
+        for one in self._next(passed_us):
             self._connection.publish(self._topic(one.record), _dated(one, at_us), number=one.number)
-            self._last_sent = one.number
+            self._last_sent = max(self._last_sent, one.number)
+
+    def _next(self, passed_us: int) -> list[Waiting]:
+        """What is published now: what was refused a while ago, then what comes next."""
+        room = self._connection.room
+        if room <= 0:
+            return []
+        due = sorted(one for one, due_us in self._refused.items() if due_us <= passed_us)
+        again: list[Waiting] = []
+        for number in due[: max(1, room // 2)]:
+            del self._refused[number]
+            again += self._spool.waiting(1, after=number - 1)
+        return again + self._spool.waiting(room - len(again), after=self._last_sent)
 
     def _look(self, passed_us: int) -> None:
         if passed_us < self._view_due_us:

@@ -14,6 +14,7 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.config import EdgeConfig, spool_file
 from faultwatch_edge.errors import ConfigError
 from faultwatch_edge.mqtt import Connection
+from faultwatch_edge.renewal import Renewal, newest_bundle
 from faultwatch_edge.service import Service, filters, last_will
 from faultwatch_edge.spool import Spool
 from faultwatch_edge.stopping import Stop
@@ -45,7 +46,7 @@ def serve(
         file = spool_file(config)
         stack.enter_context(_alone(file.with_suffix(".lock")))
         spool = stack.enter_context(Spool(file))
-        assets = _watched(config, keys, spool, note)
+        assets, renewals = _watched(config, keys, spool, note)
         connection = stack.enter_context(
             Connection(
                 config.mqtt,
@@ -57,6 +58,7 @@ def serve(
         )
         service = Service(
             assets,
+            renewals=renewals,
             spool=spool,
             connection=connection,
             config=config.mqtt,
@@ -102,10 +104,12 @@ def _watched(
     keys: Sequence[Ed25519PublicKey],
     spool: Spool,
     note: Callable[[str], None],
-) -> dict[str, Watched]:
+) -> tuple[dict[str, Watched], dict[str, Renewal]]:
     assets: dict[str, Watched] = {}
+    renewals: dict[str, Renewal] = {}
     for source in config.asset:
-        bundle = read_bundle(Path(source.bundle), trusted_keys=keys)
+        place = Path(source.bundle)
+        bundle = read_bundle(_newest(place) if place.is_dir() else place, trusted_keys=keys)
         watched = Watched(bundle, source, publish_scores=config.agent.publish_scores)
         if watched.asset in assets:
             raise ConfigError(
@@ -115,7 +119,16 @@ def _watched(
         if kept is not None:
             watched.resume(kept, note)
         assets[watched.asset] = watched
-    return assets
+        if place.is_dir():
+            renewals[watched.asset] = Renewal(place, keys, note)
+    return assets, renewals
+
+
+def _newest(folder: Path) -> Path:
+    found = newest_bundle(folder)
+    if found is None:
+        raise ConfigError(f"{folder}: holds no bundle, expected ASSET-VERSION.fwb")
+    return found[0]
 
 
 @contextmanager

@@ -1,17 +1,19 @@
 """What an agent remembers between two samples, as a line of JSON: read back strictly."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 
 from faultwatch_edge.alarm import Alarm
+from faultwatch_edge.errors import BundleError
 from faultwatch_edge.events import EventState
 from faultwatch_edge.grid import GridState
 from faultwatch_edge.message import Evidence
 from faultwatch_edge.packed import pack, unpack
-from faultwatch_edge.strict_json import read_json
+from faultwatch_edge.strict_json import load_json, read_json, read_record
 from faultwatch_edge.window import WindowState
 
 VERSION: Final = 1
@@ -87,4 +89,21 @@ def read_state(text: str, *, where: str) -> AgentState:
     Raises:
         BundleError: it is not that.
     """
-    return read_json(AgentState, text.encode(), where=where)
+    state = read_json(AgentState, text.encode(), where=where)
+    if state.version != VERSION:
+        raise BundleError(f"{where}: version is {state.version}, expected {VERSION}")
+    return state
+
+
+def read_alarm(text: str) -> Alarm | None:
+    """The alarm alone, of a state that another agent may have written; None = unreadable.
+
+    Example:
+        >>> read_alarm('{"alarm": {"state": "shelved", "is_active": true}}').state.value
+        'shelved'
+    """
+    with suppress(BundleError):
+        document = load_json(text.encode())
+        found = document.get("alarm") if isinstance(document, dict) else None
+        return read_record(Alarm, found, where="alarm")
+    return None

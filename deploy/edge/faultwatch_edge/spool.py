@@ -96,20 +96,13 @@ class Spool:
         self.dropped = 0
         """Scores that made way so far."""
         try:
-            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if found not in (0, _VERSION):
-                raise SpoolError(
-                    f"{path}: is a spool of version {found}, expected {_VERSION}; install the "
-                    "agent that wrote it, or name another folder"
-                )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-            self._connection.executescript(_TABLES)
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.Error as error:
-            raise SpoolError(f"{path}: cannot be used as a spool ({error})") from error
+            self._connection = _opened(path)
+        except sqlite3.Error:  # perhaps the disk is full: there is a little room for that
+            self._reserve.unlink(missing_ok=True)
+            try:
+                self._connection = _opened(path)
+            except sqlite3.Error as error:
+                raise SpoolError(f"{path}: cannot be used as a spool ({error})") from error
         self._hold_back()
 
     def __enter__(self) -> Self:
@@ -151,8 +144,9 @@ class Spool:
             return
         self._unchecked += sum(one[1] == SCORE for one in kept)
         if self._unchecked >= min(_CHECKED_EVERY, self._most_scores):
-            self._drop_scores(keep=self._most_scores)
-            self._unchecked = 0
+            with suppress(SpoolError):  # everything is kept; fewer scores can wait
+                self._drop_scores(keep=self._most_scores)
+                self._unchecked = 0
 
     def state(self, asset: str) -> str | None:
         """What the agent of an asset remembered at the last commit; None = nothing."""
@@ -170,8 +164,10 @@ class Spool:
 
     def forget(self, numbers: Iterable[int]) -> None:
         """These records were delivered."""
-        self._many("DELETE FROM outbox WHERE number = ?", [(number,) for number in numbers])
-        self._hold_back()
+        rows = [(number,) for number in numbers]
+        if rows:
+            self._many("DELETE FROM outbox WHERE number = ?", rows)
+            self._hold_back()
 
     def count(self) -> dict[str, int]:
         """How many records of each kind wait."""
@@ -259,3 +255,32 @@ class Spool:
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # the error that led here may have done so already
             self._connection.execute("ROLLBACK")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection to the file, with its tables.
+
+    Raises:
+        SpoolError: another version wrote it.
+    """
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        _check_version(path, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        connection.executescript(_TABLES)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found not in (0, _VERSION):
+        raise SpoolError(
+            f"{path}: is a spool of version {found}, expected {_VERSION}; install the agent that "
+            "wrote it, or name another folder"
+        )

@@ -69,6 +69,8 @@ def read_record(kind: type[Record], value: object, *, where: str) -> Record:
         return cast(Record, _read(kind, value, ""))
     except BundleError as error:
         raise BundleError(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise BundleError(f"{where}: is nested too deeply, expected a plain document") from error
 
 
 def load_json(text: bytes) -> object:
@@ -86,7 +88,7 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
         doubled = sorted({key for key in keys if keys.count(key) > 1})
-        raise BundleError(f"key '{doubled[0]}' is there twice, expected once")
+        raise BundleError(f"key {_quoted(doubled[0])} is there twice, expected once")
     return record
 
 
@@ -176,7 +178,14 @@ def _refuse(path: str, value: object, expected: str) -> NoReturn:
     raise BundleError(f"{path or 'the document'} is {found}, expected {expected}")
 
 
+def _quoted(name: str) -> str:
+    """A key as it may be shown: no control characters, no halves of characters, not endless."""
+    shown = repr(name[:_LONGEST_QUOTE])
+    return shown.encode("ascii", "backslashreplace").decode() if _SURROGATE.search(shown) else shown
+
+
 def _join(path: str, name: str) -> str:
+    name = name if name.isprintable() and len(name) <= _LONGEST_QUOTE else _quoted(name)
     return f"{path}.{name}" if path else name
 
 

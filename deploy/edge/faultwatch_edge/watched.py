@@ -15,7 +15,7 @@ from faultwatch_edge.events import Active
 from faultwatch_edge.message import SCHEMA, Message, to_number
 from faultwatch_edge.mqtt import Incoming
 from faultwatch_edge.orders import read_order
-from faultwatch_edge.snapshot import read_state, write_state
+from faultwatch_edge.snapshot import read_alarm, read_state, write_state
 from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
 from faultwatch_edge.spool import SCORE, Record
 from faultwatch_edge.times import microseconds, to_iso, to_microseconds
@@ -46,24 +46,40 @@ class Watched:
     """
 
     def __init__(self, bundle: Bundle, source: AssetSource, *, publish_scores: bool) -> None:
-        manifest = bundle.manifest
-        self.asset = manifest.asset_id
-        self.bundle = bundle
-        self.payloads = JsonPayloads(source, manifest.channels)
+        self._source = source
+        self.asset = bundle.manifest.asset_id
         self._scored: list[ScoreRow] = []
         self._publishes = publish_scores
         self._day: deque[tuple[int, float]] = deque(maxlen=_POINTS)
-        self.agent = Agent(bundle, on_score=self._scored.append)
-        check_golden(self.agent.detector, bundle)
-        window = manifest.window
-        quiet_s = max(window.max_gap_s, _SILENT_PERIODS * window.sample_period_s)
-        self._silence_us = microseconds(quiet_s + window.allowed_lateness_s)
-        self._made_us = to_microseconds(datetime.fromisoformat(manifest.created_at))
+        self._run(bundle)
         self._heard_us: int | None = None
         self._is_silent = False
         self.last_sample_us: int | None = None
         self.is_changed = False
         """Whether its state has changed since it was kept; whoever keeps it says so."""
+
+    def _run(self, bundle: Bundle) -> None:
+        """Check a bundle on this device, then run it; nothing has changed if it fails."""
+        manifest, window = bundle.manifest, bundle.manifest.window
+        payloads = JsonPayloads(self._source, manifest.channels)
+        agent = Agent(bundle, on_score=self._scored.append)
+        check_golden(agent.detector, bundle)
+        self.bundle, self.payloads, self.agent = bundle, payloads, agent
+        quiet_s = max(window.max_gap_s, _SILENT_PERIODS * window.sample_period_s)
+        self._silence_us = microseconds(quiet_s + window.allowed_lateness_s)
+        self._made_us = to_microseconds(datetime.fromisoformat(manifest.created_at))
+
+    def renew(self, bundle: Bundle) -> None:
+        """Go on with another bundle: with the same alarm and, if it can be, the same cells.
+
+        Raises:
+            EdgeError: the bundle is no good on this device, or does not fit the source; then the
+                one before goes on.
+        """
+        before = self.agent
+        self._run(bundle)
+        self.agent.inherit(before)
+        self.is_changed = True
 
     def resume(self, text: str, note: Callable[[str], None]) -> None:
         """Go on from what was kept; by another bundle, or if it cannot be read, begin anew.
@@ -75,11 +91,14 @@ class Watched:
             if state.bundle_sha256 == self.bundle.sha256:
                 self.agent.resume(state)
                 return
+            reason = f"another bundle, version {self.bundle.manifest.version}"
         except BundleError as error:
-            note(f"what was kept cannot be read ({error}); begins anew")
-            return
-        note(f"{self.asset}: another bundle, version {self.bundle.manifest.version}; begins anew")
-        self.agent.take_over(state.alarm)
+            reason = f"what was kept cannot be used ({error})"
+            self._run(self.bundle)  # nothing half-way
+        alarm = read_alarm(text)
+        note(f"{self.asset}: {reason}; begins anew{'' if alarm else ', without its alarm'}")
+        if alarm is not None:
+            self.agent.take_over(alarm)
 
     @property
     def state(self) -> str:
@@ -108,8 +127,21 @@ class Watched:
         if message.is_again and self.agent.is_late(measured.time_us):
             self.agent.counts.duplicates += 1
             return []
-        self.last_sample_us = measured.time_us
-        return self._records(self.agent.process(measured.time_us, measured.values, raw=raw))
+        taken = self.agent.counts.samples
+        messages = self.agent.process(measured.time_us, measured.values, raw=raw)
+        if self.agent.counts.samples > taken:
+            self.last_sample_us = measured.time_us
+        return self._records(messages)
+
+    def refuse(self, reason: str, message: Incoming) -> list[Record]:
+        """Say that a message could not be used."""
+        raw = message.payload[:_RAW].decode("utf-8", errors="replace")
+        self.is_changed = True
+        return self._records(self.agent.reject(reason, raw=raw))
+
+    def wait_anew(self) -> None:
+        """Nothing can come just now, so that nothing comes says nothing of the source."""
+        self._heard_us = None
 
     def obey(self, body: bytes, at_us: int) -> list[Record]:
         """One order of an operator."""
@@ -184,4 +216,5 @@ def _told(one: Active) -> str:
 
 
 def _line(body: object) -> str:
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace").decode("utf-8")  # halves of characters are none

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from faultwatch_edge.errors import BundleError
 from faultwatch_edge.grid import Cell
 from faultwatch_edge.packed import pack, unpack
 
@@ -52,7 +53,13 @@ class WindowBuffer:
         return WindowState(pack(self._ring), self._next, self._cells_to_window)
 
     def resume(self, state: WindowState) -> None:
-        """Go on from where ``state`` was taken, with the same channels and length."""
+        """Go on from where ``state`` was taken, with the same channels and length.
+
+        Raises:
+            BundleError: it is of other windows.
+        """
+        if not (0 <= state.next_place < self._length and state.cells_to_window > 0):
+            raise BundleError(f"next_place is {state.next_place}, expected one of {self._length}")
         self._ring = unpack(state.ring, np.float32, self._ring.shape)
         self._next, self._cells_to_window = state.next_place, state.cells_to_window
 

@@ -216,3 +216,57 @@ def test_a_source_that_falls_silent_is_told_and_told_again_when_it_speaks(
         told = [(one["condition"], one["state"]) for one in collector.told("event")]
         assert told == [("data_quality", "active"), ("data_quality", "normal")]
         assert "the source is silent" in collector.told("event")[0]["message"]
+
+
+def test_an_order_that_the_broker_sends_again_is_obeyed_once(
+    agent: Any, peer: Any, wait_for: Any
+) -> None:
+    shelve = {"verb": "shelve", "by": "Kim", "reason": "new seal", "for_s": 3600}
+    with peer("collector", "faultwatch/#") as collector, peer("operator") as operator:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for _ in range(5):
+            agent.end(signal.SIGKILL)
+            operator.say("faultwatch/pump_07/command", shelve)
+            agent.start()  # sometimes killed before it has told the broker, sometimes after
+            time.sleep(0.7)
+        wait_for(lambda: len(collector.told("alarm")) >= 5, "five orders")
+        time.sleep(0.5)
+        told = [(one["alarm_id"], one["sequence"]) for one in collector.told("alarm")]
+        assert len(set(told)) == 5
+
+
+def test_an_agent_that_is_stopped_is_not_said_to_be_online(
+    agent: Any, peer: Any, wait_for: Any
+) -> None:
+    with peer("collector", "faultwatch/#") as collector:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        assert agent.end(signal.SIGTERM) == 0
+        wait_for(lambda: len(collector.told("health")) == 2, "the will")
+        assert [one["online"] for one in collector.told("health")] == [True, False]
+
+
+def test_a_packet_that_cannot_be_read_does_not_cut_the_connection_for_ever(
+    broker: Any, agent: Any, peer: Any, wait_for: Any
+) -> None:
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        words = ["mosquitto_pub", "-h", "localhost", "-p", str(broker.port), "-V", "5", "-q", "1"]
+        words += ["--cafile", str(broker.ca), "-u", "gateway", "-P", "gateway-secret"]
+        words += ["-i", "other", "-t", "plant/pump_07", "-m", "{}"]
+        words += ["-D", "publish", "user-property", "a", "x\ufeffy"]
+        subprocess.run(words, check=True)  # noqa: S603 - our own words
+        for number in range(12):
+            gateway.say("plant/pump_07", sample(number, 10.0))
+        wait_for(lambda: collector.told("score"), "scores")
+        assert "has gone" not in agent.said
+
+
+def test_a_broker_that_is_not_the_right_one_is_said(agent: Any, wait_for: Any) -> None:
+    text = agent.config.read_text()
+    agent.config.write_text(text.replace("broker/ca.pem", "broker/broker.pem"))
+    agent.start()
+    wait_for(lambda: "cannot be reached" in agent.said, "the refusal")
+    assert "CERTIFICATE_VERIFY_FAILED" in agent.said

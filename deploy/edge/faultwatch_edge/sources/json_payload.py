@@ -12,7 +12,7 @@ from faultwatch_edge.errors import ConfigError
 from faultwatch_edge.manifest import ChannelSpec
 from faultwatch_edge.times import to_microseconds
 
-LARGEST_PAYLOAD: Final = 1024 * 1024
+LARGEST_PAYLOAD: Final = 256 * 1024
 _PLACE: Final = "{channel}"
 _UNITS_US: Final[Mapping[str, float]] = {"s": 1e6, "ms": 1e3, "us": 1.0}
 _LATEST_S: Final = 1e12
