@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.message import Message
+from faultwatch_edge.score_row import ScoreRow
 from features.labels import Interval, not_normal
 from pipelines.threshold import SECONDS_PER_DAY, flags_interval, rate_interval
 

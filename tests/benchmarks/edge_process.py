@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle, read_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.interface import OUTPUTS
 from faultwatch_edge.keys import load_trusted_keys
+from faultwatch_edge.score_row import ScoreRow
 from faultwatch_edge.window import sequence_windows
 
 WINDOWS = 1_000

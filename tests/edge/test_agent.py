@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.message import Message
+from faultwatch_edge.score_row import ScoreRow
 
 SECOND = 1_000_000
 NAN = math.nan

@@ -7,12 +7,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from faultwatch_edge.agent import Agent, score_record
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.alarm import AlarmState
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.config import MqttConfig
 from faultwatch_edge.message import SCHEMA
 from faultwatch_edge.orders import Order
+from faultwatch_edge.score_row import score_record
 from faultwatch_edge.service import last_will
 
 NAN = float("nan")

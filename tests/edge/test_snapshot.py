@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.message import Message
+from faultwatch_edge.score_row import ScoreRow
 from faultwatch_edge.snapshot import read_state, write_state
 
 SECOND = 1_000_000

@@ -11,9 +11,10 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.detector import Detector as EdgeDetector
+from faultwatch_edge.score_row import ScoreRow
 from features.channels import channel_names
 from features.datasets.tep import load_samples
 from features.windows import Windows

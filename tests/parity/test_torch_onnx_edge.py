@@ -12,7 +12,8 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
+from faultwatch_edge.score_row import ScoreRow
 from features.channels import Channel
 from features.grid import WindowConfig
 from features.source import SourceConfig

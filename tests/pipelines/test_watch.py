@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faultwatch_edge.agent import Agent, ScoreRow
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.score_row import ScoreRow
 from features.channels import Channel
 from features.grid import WindowConfig
 from features.source import SourceConfig

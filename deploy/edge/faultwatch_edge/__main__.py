@@ -16,7 +16,7 @@ from typing import BinaryIO, get_args
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from faultwatch_edge import __version__
-from faultwatch_edge.agent import Agent, score_record
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.config import read_config, spool_file
 from faultwatch_edge.describe import describe, summarise
@@ -25,6 +25,7 @@ from faultwatch_edge.errors import ConfigError, EdgeError, SinkError, SourceErro
 from faultwatch_edge.keys import load_trusted_keys
 from faultwatch_edge.message import Message
 from faultwatch_edge.orders import Verb, read_order
+from faultwatch_edge.score_row import score_record
 from faultwatch_edge.sinks.json_lines import STANDARD_OUTPUT, JsonLines
 from faultwatch_edge.sources.csv_lines import Rejected, Sample, read_lines, read_samples
 from faultwatch_edge.spool import Spool

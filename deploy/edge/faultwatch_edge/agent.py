@@ -24,10 +24,11 @@ from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.detector import GATE_OPEN, Detector
 from faultwatch_edge.events import EventLog
 from faultwatch_edge.grid import Cell, Grid, Row
-from faultwatch_edge.message import Evidence, Message, MessageWriter, to_number
+from faultwatch_edge.message import Evidence, Message, MessageWriter
 from faultwatch_edge.operating_point import OperatingPoint, is_new_point
 from faultwatch_edge.orders import Order
 from faultwatch_edge.packed import pack, unpack
+from faultwatch_edge.score_row import ScoreRow
 from faultwatch_edge.snapshot import (
     VERSION,
     AgentState,
@@ -35,7 +36,7 @@ from faultwatch_edge.snapshot import (
     from_state,
     to_state,
 )
-from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds, to_iso
+from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds
 from faultwatch_edge.window import Window, WindowBuffer
 
 _VERBS = {
@@ -46,19 +47,6 @@ _VERBS = {
 }
 LARGEST_VALUE = 1e30
 """Values beyond this are no measurement, and their squares do not fit the graph's float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRow:
-    """One window, for whoever wants to compare; None where it was not scored."""
-
-    end_us: int
-    score: float | None
-    anomalous: bool | None
-    gate: bool | None
-    """None = too few channels to ask the detector."""
-    state: AlarmState
-    """Of the alarm, after this window."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -391,14 +379,3 @@ class Agent:
     def _report(self, row: ScoreRow) -> None:
         if self._on_score is not None:
             self._on_score(row)
-
-
-def score_record(row: ScoreRow) -> Message:
-    """One window as JSON takes it."""
-    return {
-        "time": to_iso(row.end_us),
-        "score": None if row.score is None else to_number(row.score),
-        "anomalous": row.anomalous,
-        "gate": row.gate,
-        "state": row.state.value,
-    }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from faultwatch_edge.agent import Agent, ScoreRow, score_record
+from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.config import AssetSource
 from faultwatch_edge.detector import check_golden
@@ -15,6 +15,7 @@ from faultwatch_edge.events import Active
 from faultwatch_edge.message import SCHEMA, Message, to_number
 from faultwatch_edge.mqtt import Incoming
 from faultwatch_edge.orders import read_order
+from faultwatch_edge.score_row import ScoreRow, score_record
 from faultwatch_edge.snapshot import read_alarm, read_state, write_state
 from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
 from faultwatch_edge.spool import SCORE, Record
