@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from pipelines.page import AlarmLine, ChannelLine, DetectorLine, Page, Stretch, Trace, write_page
 
 START, STEP, COUNT = 1_772_323_200.0, 180.0, 2000  # 2026-03-01 00:00 UTC
 HOSTILE = "</script><script>window.ran=1</script><img src=x onerror='window.ran=1'>\"&\u2028{{7*7}}"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-"""Without a sandbox, as tests may run as root."""
 COUNT_COLORS = """canvas => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     return new Set(new Uint32Array(data.buffer)).size;
@@ -253,17 +250,6 @@ class Opened:
 
     def shown(self) -> str:
         return self.tab.locator("#shown").inner_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no Chromium; install the Debian package chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield started
-        started.close()
 
 
 def open_page(browser: Browser, file: Path, page: Page, *, width: int = 1200) -> Opened:
