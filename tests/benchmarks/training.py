@@ -22,7 +22,6 @@ from statistics import median
 import numpy as np
 import polars as pl
 import torch
-from ingest import check_disk, run_command  # type: ignore[import-not-found]  # beside this script
 from torch.utils.flop_counter import FlopCounterMode
 
 from features.datasets.tep import load_samples
@@ -105,6 +104,11 @@ def make_history(days: int, file: Path) -> None:
 
 def measure_history(days: int, folder: Path) -> None:
     """A history through the commands, with no option but its path."""
+    from ingest import (  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this script
+        check_disk,
+        run_command,
+    )
+
     check_disk(folder, 4.0 * days * SECONDS_A_DAY * BYTES_A_ROW)
     make_history(days, folder / "history.parquet")
     asset = folder / "history.toml"

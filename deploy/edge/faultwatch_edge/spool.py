@@ -242,8 +242,6 @@ class Spool:
             raise SpoolError(f"{self._path}: cannot be read ({error})") from error
 
     def _many(self, query: str, rows: Sequence[Sequence[object]]) -> None:
-        if not rows:
-            return
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(query, rows)
