@@ -48,7 +48,7 @@ class _Said(NamedTuple):
     seen: Bool[Tensor, "batch scale channel"]
     latent: Float[Tensor, "batch latent"]
     distance: Float[Tensor, " batch"]
-    """From where the machine ran in training; 1 = a new operating point."""
+    """How unlike training the window is: where the machine runs, or how fast it moves."""
 
 
 class FittedHead(NamedTuple):
@@ -138,7 +138,7 @@ class HeldOut:
         return statistics, kept
 
     def distance(self) -> NDArray[np.float64]:
-        """From where the other folds ran, of each window; 1 = a new operating point."""
+        """How unlike the running of the other folds each window is."""
         distance = np.zeros(len(self.fold))
         for places, part in zip(self.places, self.parts, strict=True):
             distance[places] = part.distance.double().numpy()

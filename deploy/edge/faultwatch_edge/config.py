@@ -166,7 +166,8 @@ def _from(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     agent = found.get("agent")
     if isinstance(agent, dict) and isinstance(agent.get("keys"), list):
         agent["keys"] = [
-            str(folder / one) if isinstance(one, str) else one for one in agent["keys"]
+            str(folder / Path(one).expanduser()) if isinstance(one, str) else one
+            for one in agent["keys"]
         ]
     return found
 

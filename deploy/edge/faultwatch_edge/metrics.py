@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 _ASSET: Final[Mapping[str, tuple[str, str]]] = {
     "samples": ("samples_total", "samples taken"),
@@ -14,7 +14,7 @@ _ASSET: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def prometheus(health: Mapping[str, object], *, is_connected: bool) -> str:
+def prometheus(health: Mapping[str, Any], *, is_connected: bool) -> str:
     r"""Text format 0.0.4 of a health message.
 
     Example:
@@ -24,7 +24,7 @@ def prometheus(health: Mapping[str, object], *, is_connected: bool) -> str:
         ['faultwatch_waiting{kind="alarm"} 1', 'faultwatch_alarms_raised_total{asset="pump"} 2']
     """
     waiting, assets = health["waiting"], health["assets"]
-    kinds = [(f'{{kind="{kind}"}}', value) for kind, value in dict(waiting).items()]  # type: ignore[call-overload]
+    kinds = [(f'{{kind="{kind}"}}', value) for kind, value in waiting.items()]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     parts = [
         _family("connected", "whether the broker is there", [("", int(is_connected))]),
@@ -32,7 +32,7 @@ def prometheus(health: Mapping[str, object], *, is_connected: bool) -> str:
         _family("waiting", "records that wait for delivery, and scores dropped", kinds),
     ]
     for key, (name, what) in _ASSET.items():
-        values = [(f'{{asset="{one["asset"]}"}}', one[key]) for one in assets]  # type: ignore[attr-defined]
+        values = [(f'{{asset="{one["asset"]}"}}', one[key]) for one in assets]
         parts.append(_family(name, what, values))
     return "".join(parts)
 

@@ -59,10 +59,13 @@ class Incoming:
 class _Client(paho.Client):
     """paho's client, which a packet that it cannot read does not cut off for ever."""
 
+    say: Callable[[str], None]
+
     def _handle_publish(self) -> MQTTErrorCode:  # type: ignore[explicit-override]  # paho's own name
         try:
             return super()._handle_publish()
         except Exception:  # noqa: BLE001 - of the packet, whatever it is: the next one may be read
+            self.say("a message of the broker cannot be read; it is left out")
             packet = bytes(self._in_packet["packet"])
             with suppress(struct.error):
                 (length,) = struct.unpack_from("!H", packet)
@@ -111,6 +114,7 @@ class Connection:
             protocol=paho.MQTTv5,
             manual_ack=True,
         )
+        client.say = self._say
         client.username_pw_set(config.username, password)
         self._encrypt(client)
         client.will_set(*will, qos=_QOS, retain=True)

@@ -202,7 +202,7 @@ class Service:
         self.metrics = prometheus(self._health(self._clock_us()), is_connected=is_connected)
 
     def _topic(self, record: Record) -> str:
-        return self._config.publish.format(asset=record.asset, kind=record.kind)
+        return _published(self._config, record.asset, record.kind)
 
     def _health(self, at_us: int) -> dict[str, object]:
         waiting = self._spool.count()
@@ -238,7 +238,7 @@ def order_topic(config: MqttConfig, asset: str) -> str:
         >>> order_topic(MqttConfig(), "pump_07")
         'faultwatch/pump_07/command'
     """
-    return config.command.format(asset=asset)
+    return config.command.replace("{asset}", asset)
 
 
 def health_topic(config: MqttConfig) -> str:
@@ -248,7 +248,11 @@ def health_topic(config: MqttConfig) -> str:
         >>> health_topic(MqttConfig())
         'faultwatch/faultwatch-edge/health'
     """
-    return config.publish.format(asset=config.client_id, kind="health")
+    return _published(config, config.client_id, "health")
+
+
+def _published(config: MqttConfig, asset: str, kind: str) -> str:
+    return config.publish.replace("{asset}", asset).replace("{kind}", kind)
 
 
 def last_will(config: MqttConfig) -> tuple[str, str]:

@@ -126,8 +126,7 @@ class Watched:
             )
             return self._records(self.agent.reject(reason, raw=raw))
         if message.is_again and self.agent.is_late(measured.time_us):
-            self.agent.counts.duplicates += 1
-            return []
+            return []  # it was taken before, and the broker was not told
         taken = self.agent.counts.samples
         messages = self.agent.process(measured.time_us, measured.values, raw=raw)
         if self.agent.counts.samples > taken:

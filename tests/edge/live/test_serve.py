@@ -262,6 +262,7 @@ def test_a_packet_that_cannot_be_read_does_not_cut_the_connection_for_ever(
             gateway.say("plant/pump_07", sample(number, 10.0))
         wait_for(lambda: collector.told("score"), "scores")
         assert "has gone" not in agent.said
+        assert "cannot be read; it is left out" in agent.said
 
 
 def test_a_broker_that_is_not_the_right_one_is_said(agent: Any, wait_for: Any) -> None:
