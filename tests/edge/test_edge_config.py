@@ -14,6 +14,7 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "edge" / "edge.toml"
 LEAST = """
 [agent]
 folder = "state"
+[mqtt]
 [[asset]]
 bundle = "pump.fwb"
 topic = "plant/pump"
@@ -27,7 +28,9 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_file_that_ships_is_understood() -> None:
     config = read_config(SHIPPED)
+    assert config.mqtt is not None
     assert (config.mqtt.used_port, config.mqtt.username) == (8883, "edge")
+    assert config.sinks == ("mqtt",)
     assert config.asset[0].keys == {"flow": "measured.FT-101"}
 
 
@@ -36,6 +39,7 @@ def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(file: Path) ->
     config = read_config(file)
     assert config.agent.folder == str(file.parent / "state")
     assert config.asset[0].bundle == str(file.parent / "pump.fwb")
+    assert config.mqtt is not None
     assert (config.mqtt.host, config.mqtt.used_port) == ("127.0.0.1", 1883)
     assert spool_file(config).parent.is_dir()
 
@@ -58,10 +62,25 @@ def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(file: Path) ->
         (LEAST + "[asset.keys]\nflow = 1", r"asset\[0\].keys.flow is 1, expected text"),
         (LEAST.replace("plant/pump", "plant/#"), "asset.topic is 'plant/#', expected a topic"),
         (LEAST.replace("plant/pump", "a{channel}"), "expected {channel} as one whole level of it"),
-        (LEAST + "[mqtt]\nhost = 'plant'", "mqtt.host is 'plant' without mqtt.ca, expected an enc"),
-        (LEAST + "[mqtt]\nport = 0", "mqtt.port is 0, expected 1 to 65535"),
-        (LEAST + "[mqtt]\ncertificate = 'x'", "mqtt.certificate and mqtt.private_key go together"),
-        (LEAST + "[mqtt]\npublish = 'x/{kind}'", "mqtt.publish is 'x/{kind}', expected {asset} in"),
+        (
+            LEAST.replace("[mqtt]", "[mqtt]\nhost = 'plant'"),
+            "mqtt.host is 'plant' without mqtt.ca, expected an enc",
+        ),
+        (LEAST.replace("[mqtt]", "[mqtt]\nport = 0"), "mqtt.port is 0, expected 1 to 65535"),
+        (
+            LEAST.replace("[mqtt]", "[mqtt]\ncertificate = 'x'"),
+            "mqtt.certificate and mqtt.private_key go together",
+        ),
+        (
+            LEAST.replace("[mqtt]", "[mqtt]\npublish = 'x/{kind}'"),
+            "mqtt.publish is 'x/{kind}', expected {asset} in",
+        ),
+        (LEAST.replace("[mqtt]", ""), "mqtt is missing, expected the broker"),
+        (LEAST + "[webhook]\nurl = 'plant'", "webhook.url is 'plant', expected https://HOST/PATH"),
+        (LEAST + "[webhook]\nurl = 'https://[x'", r"webhook.url is 'https://\[x', expected https"),
+        (LEAST + "[webhook]\nurl = 'ftp://plant'", "webhook.url is 'ftp://plant', expected https"),
+        (LEAST + "[webhook]\nurl = 'http://plant'", "expected https:// beyond this machine"),
+        (LEAST + "[webhook]\nurl = 'https://a:b@x'", "holds a name or password, expected FAULT"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, text: str, sentence: str) -> None:

@@ -14,7 +14,7 @@ from faultwatch_edge.config import MqttConfig
 from faultwatch_edge.message import SCHEMA
 from faultwatch_edge.orders import Order
 from faultwatch_edge.score_row import score_record
-from faultwatch_edge.service import last_will
+from faultwatch_edge.topics import last_will
 
 NAN = float("nan")
 

@@ -25,7 +25,7 @@ def score(body: str) -> Record:
 
 
 def bodies(spool: Spool) -> list[str]:
-    return [one.record.body for one in spool.waiting(1_000)]
+    return [one.record.body for one in spool.waiting("mqtt", 1_000)]
 
 
 @pytest.fixture
@@ -38,20 +38,69 @@ def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None
         spool.commit({"pump": "one"}, [ALARM, score("1")], at_us=7)
         spool.commit({"pump": "two", "fan": "x"}, [score("2")], at_us=7)
     with Spool(path) as spool:
-        assert [one.record for one in spool.waiting(9)] == [ALARM, score("1"), score("2")]
+        assert [one.record for one in spool.waiting("mqtt", 9)] == [ALARM, score("1"), score("2")]
         assert (spool.state("pump"), spool.state("fan"), spool.state("mill")) == ("two", "x", None)
 
 
 def test_a_record_waits_until_it_is_forgotten_and_numbers_are_never_used_twice(path: Path) -> None:
     with Spool(path) as spool:
         spool.commit({}, [ALARM], at_us=7)
-        (first,) = spool.waiting(9)
-        spool.forget([first.number])
+        (first,) = spool.waiting("mqtt", 9)
+        spool.forget("mqtt", [first.number])
         spool.commit({}, [ALARM, score("1")], at_us=7)
-        later = spool.waiting(9)
+        later = spool.waiting("mqtt", 9)
         assert later[0].number > first.number
-        assert spool.waiting(9, after=later[0].number) == [Waiting(later[1].number, score("1"), 7)]
+        assert spool.waiting("mqtt", 9, after=later[0].number) == [
+            Waiting(later[1].number, score("1"), 7)
+        ]
         assert spool.count() == {"alarm": 1, "score": 1}
+
+
+def test_a_record_waits_for_every_sink_and_a_webhook_is_spared_the_scores(path: Path) -> None:
+    with Spool(path, sinks=("mqtt", "webhook", "file")) as spool:
+        spool.commit({}, [score("1"), ALARM, Record("pump", "rejected", "x")], at_us=7)
+        everything = spool.waiting("mqtt", 9)
+        assert spool.waiting("file", 9) == everything
+        assert [one.record for one in spool.waiting("webhook", 9)] == [ALARM]
+        spool.forget("mqtt", [one.number for one in everything])
+        assert spool.waiting("mqtt", 9) == []
+        assert spool.waiting("file", 9) == everything
+        spool.forget("file", [one.number for one in everything])
+        assert spool.count() == {"alarm": 1}
+        spool.forget("webhook", [everything[1].number])
+        assert spool.count() == {}
+
+
+def test_what_waits_for_a_sink_that_is_no_more_is_given_up_and_counted(path: Path) -> None:
+    with Spool(path, sinks=("mqtt", "file")) as spool:
+        spool.commit({}, [ALARM, score("1")], at_us=7)
+        spool.forget("file", [spool.waiting("file", 1)[0].number])
+        assert spool.give_up_others() == 0
+    with Spool(path, sinks=("webhook", "file")) as spool:
+        assert spool.give_up_others() == 1
+        assert [one.record for one in spool.waiting("file", 9)] == [score("1")]
+        spool.forget("file", [one.number for one in spool.waiting("file", 9)])
+        assert spool.count() == {}
+
+
+def test_what_nobody_wants_is_not_kept(path: Path) -> None:
+    with Spool(path, sinks=("webhook",)) as spool:
+        spool.commit({"pump": "one"}, [score("1"), ALARM], at_us=7)
+        assert spool.count() == {"alarm": 1}
+        assert spool.state("pump") == "one"
+
+
+def test_a_spool_of_the_version_before_is_taken_over(path: Path) -> None:
+    with Spool(path) as spool:
+        spool.commit({"pump": "one"}, [ALARM], at_us=7)
+    older = sqlite3.connect(path)
+    older.executescript("ALTER TABLE outbox DROP COLUMN waits_for; PRAGMA user_version = 1;")
+    older.close()
+    with Spool(path, sinks=("mqtt", "file")) as spool:
+        spool.commit({}, [score("2")], at_us=7)
+        assert [one.record for one in spool.waiting("mqtt", 9)] == [ALARM, score("2")]
+        assert [one.record for one in spool.waiting("file", 9)] == [score("2")]
+        assert spool.state("pump") == "one"
 
 
 def test_at_the_bound_the_oldest_scores_make_way_and_alarms_never(path: Path) -> None:
@@ -83,7 +132,7 @@ def test_a_spool_of_another_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(SpoolError, match="is a spool of version 7, expected 1; install"):
+    with pytest.raises(SpoolError, match="is a spool of version 7, expected 2; install"):
         Spool(path)
 
 
@@ -92,8 +141,8 @@ def test_a_spool_that_is_gone_says_so(path: Path) -> None:
         pass
     uses = (
         lambda: spool.commit({}, [ALARM], at_us=7),
-        lambda: spool.forget([1]),
-        lambda: spool.waiting(1),
+        lambda: spool.forget("mqtt", [1]),
+        lambda: spool.waiting("mqtt", 1),
     )
     for use in uses:
         with pytest.raises(SpoolError, match=r"spool\.db: cannot be (read|written)"):
@@ -145,7 +194,7 @@ def test_on_a_full_disk_scores_make_way_and_nothing_is_kept_by_halves(path: Path
             spool.commit({"pump": "x"}, [replace(ALARM, body=filler)], at_us=7)
         assert spool.count() == {"alarm": alarms}
         assert spool.state("pump") == str(alarms)
-        spool.forget([one.number for one in spool.waiting(100)])
+        spool.forget("mqtt", [one.number for one in spool.waiting("mqtt", 100)])
         spool.commit({"pump": "again"}, [ALARM], at_us=7)
         assert spool.state("pump") == "again"
 
@@ -155,13 +204,13 @@ def test_room_is_held_back_where_there_is_some(path: Path, monkeypatch: pytest.M
     with Spool(path) as spool:
         assert reserve.stat().st_size > 1_000_000
         reserve.unlink()
-        spool.forget([])
+        spool.forget("mqtt", [])
         assert not reserve.exists()
         monkeypatch.setattr(Path, "write_bytes", _full_disk)
-        spool.forget([1])
+        spool.forget("mqtt", [1])
         assert not reserve.exists()
         monkeypatch.undo()
-        spool.forget([1])
+        spool.forget("mqtt", [1])
         assert reserve.exists()
 
 
@@ -219,14 +268,14 @@ class SpoolLife(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 5))
     def deliver(self, most: int) -> None:
-        waiting = self.spool.waiting(most)
+        waiting = self.spool.waiting("mqtt", most)
         assert len(waiting) == min(most, len(self.expected))
-        self.spool.forget([one.number for one in waiting])
+        self.spool.forget("mqtt", [one.number for one in waiting])
         del self.expected[: len(waiting)]
 
     @invariant()
     def order_is_kept_and_only_the_oldest_scores_are_gone(self) -> None:
-        found = [one.record for one in self.spool.waiting(1_000)]
+        found = [one.record for one in self.spool.waiting("mqtt", 1_000)]
         excess = sum(one.kind == SCORE for one in self.expected) - sum(
             one.kind == SCORE for one in found
         )

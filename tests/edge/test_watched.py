@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faultwatch_edge.bundle import Bundle, Golden, Manifest, write_bundle
 from faultwatch_edge.config import AssetSource
 from faultwatch_edge.errors import BundleError, ConfigError
-from faultwatch_edge.mqtt import Incoming
 from faultwatch_edge.renewal import Renewal, newest_bundle
+from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.spool import Record
 from faultwatch_edge.watched import Watched
 

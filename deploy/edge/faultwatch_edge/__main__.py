@@ -35,6 +35,7 @@ PROGRAM = "faultwatch-edge"
 KEY_VARIABLE = "FAULTWATCH_EDGE_KEY"
 STANDARD_INPUT = "-"
 REFUSED = 2
+_EXTRAS = {"paho": "mqtt"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,16 +194,19 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    try:
-        from faultwatch_edge.serving import serve  # noqa: PLC0415 - paho is an extra
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"'serve' needs {error.name}, which is not installed; install faultwatch-edge[mqtt]"
-        ) from error
+    from faultwatch_edge.serving import serve  # noqa: PLC0415 - the other verbs are quicker without
 
     config = read_config(arguments.config)
-    with Stop() as stop:
-        serve(config, _trusted_keys([Path(one) for one in config.agent.keys]), stop, _note)
+    try:
+        with Stop() as stop:
+            serve(config, _trusted_keys([Path(one) for one in config.agent.keys]), stop, _note)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        raise ConfigError(
+            f"'serve' needs {error.name}, which is not installed; install faultwatch-edge[{extra}]"
+        ) from error
     return 0
 
 

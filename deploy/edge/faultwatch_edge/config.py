@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from faultwatch_edge.errors import BundleError, ConfigError
+from faultwatch_edge.spool import SinkName
 from faultwatch_edge.strict_json import read_record
 
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -76,6 +78,41 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookConfig:
+    """A web address for alarms and events; a token comes from ``FAULTWATCH_EDGE_WEBHOOK_TOKEN``."""
+
+    url: str
+    ca: str | None = None
+    """Certificate authority of the server; None = those that the device trusts."""
+
+    def __post_init__(self) -> None:
+        wanted = f"webhook.url is '{self.url}', expected https://HOST/PATH"
+        try:
+            parts = urlsplit(self.url)
+            is_address = bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            raise BundleError(wanted) from error
+        if not is_address or not self.url.isprintable() or " " in self.url:
+            raise BundleError(wanted)
+        if parts.scheme not in ("http", "https"):
+            raise BundleError(wanted)
+        if parts.username is not None or parts.password is not None:
+            raise BundleError(
+                "webhook.url holds a name or password, expected FAULTWATCH_EDGE_WEBHOOK_TOKEN"
+            )
+        if parts.scheme == "http" and parts.hostname not in LOCAL:
+            raise BundleError(f"webhook.url is '{self.url}', expected https:// beyond this machine")
+
+
+@dataclass(frozen=True, slots=True)
+class FileConfig:
+    """A file of JSON lines."""
+
+    path: str
+    """Appended to; from 64 MiB it is put aside as ``.1``, in place of the one before."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageConfig:
     """The operator's page, on this machine only."""
 
@@ -120,13 +157,31 @@ class EdgeConfig:
 
     agent: AgentConfig
     asset: tuple[AssetSource, ...]
-    mqtt: MqttConfig = MqttConfig()
+    mqtt: MqttConfig | None = None
+    webhook: WebhookConfig | None = None
+    file: FileConfig | None = None
     page: PageConfig | None = None
-    """None = there is none."""
 
     def __post_init__(self) -> None:
         if not self.asset:
             raise BundleError("asset is empty, expected at least one [[asset]]")
+        if self.mqtt is None:
+            raise BundleError("mqtt is missing, expected the broker that samples come from")
+
+    @property
+    def name(self) -> str:
+        """What the agent calls itself."""
+        return "faultwatch-edge" if self.mqtt is None else self.mqtt.client_id
+
+    @property
+    def sinks(self) -> tuple[SinkName, ...]:
+        """Where records go."""
+        given: Mapping[SinkName, object] = {
+            "mqtt": self.mqtt,
+            "webhook": self.webhook,
+            "file": self.file,
+        }
+        return tuple(name for name, section in given.items() if section is not None)
 
 
 def read_config(path: Path) -> EdgeConfig:
@@ -156,7 +211,12 @@ def read_config(path: Path) -> EdgeConfig:
 def _from(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The same with the paths in it made absolute; what is not as expected is left as it is."""
     found = dict(document)
-    places = [(found.get("agent"), ("folder",)), (found.get("mqtt"), _FILES)]
+    places = [
+        (found.get("agent"), ("folder",)),
+        (found.get("mqtt"), _FILES),
+        (found.get("webhook"), ("ca",)),
+        (found.get("file"), ("path",)),
+    ]
     assets = found.get("asset")
     places += [(one, ("bundle",)) for one in (assets if isinstance(assets, list) else [])]
     for section, names in places:

@@ -14,20 +14,21 @@ _ASSET: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def prometheus(health: Mapping[str, Any], *, is_connected: bool) -> str:
+def prometheus(health: Mapping[str, Any], *, sinks: Mapping[str, bool]) -> str:
     r"""Text format 0.0.4 of a health message.
 
     Example:
         >>> asset = {name: 2 for name in _ASSET} | {"asset": "pump"}
-        >>> text = prometheus({"waiting": {"alarm": 1}, "assets": [asset]}, is_connected=True)
+        >>> text = prometheus({"waiting": {"alarm": 1}, "assets": [asset]}, sinks={"mqtt": True})
         >>> [line for line in text.splitlines() if "alarm" in line and line[0] != "#"]
         ['faultwatch_waiting{kind="alarm"} 1', 'faultwatch_alarms_raised_total{asset="pump"} 2']
     """
     waiting, assets = health["waiting"], health["assets"]
     kinds = [(f'{{kind="{kind}"}}', value) for kind, value in waiting.items()]
+    ready = [(f'{{sink="{name}"}}', int(is_ready)) for name, is_ready in sinks.items()]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     parts = [
-        _family("connected", "whether the broker is there", [("", int(is_connected))]),
+        _family("connected", "whether what is said can be delivered there", ready),
         _family("resident_peak_bytes", "most memory that was resident", [("", peak)]),
         _family("waiting", "records that wait for delivery, and scores dropped", kinds),
     ]

@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from faultwatch_edge.config import MqttConfig
 from faultwatch_edge.errors import ConfigError
+from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.sources.json_payload import LARGEST_PAYLOAD
 
 MOST_OUT: Final = 64
@@ -39,21 +39,6 @@ _OVERHEAD: Final = 1024
 _NOT_RETAINED: Final = 2
 """Retain handling: what was retained is not sent at a subscription."""
 _GONE: Final = "Disconnect with will message"
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One message that came."""
-
-    topic: str
-    payload: bytes
-    is_again: bool
-    """Whether the broker may have sent it before."""
-    number: int
-    """By which it is acknowledged."""
-    qos: int
-    epoch: int = 0
-    """In which the broker gave the number."""
 
 
 class _Client(paho.Client):

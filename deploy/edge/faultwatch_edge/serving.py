@@ -3,26 +3,40 @@
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from faultwatch_edge.bundle import read_bundle
-from faultwatch_edge.config import EdgeConfig, spool_file
+from faultwatch_edge.config import EdgeConfig, MqttConfig, spool_file
+from faultwatch_edge.delivery import Delivery, Sink
 from faultwatch_edge.errors import ConfigError
-from faultwatch_edge.mqtt import Connection
 from faultwatch_edge.renewal import Renewal, newest_bundle
-from faultwatch_edge.service import Service, filters, last_will
+from faultwatch_edge.service import Heart, Service, Source
+from faultwatch_edge.sinks.line_file import LineFile
+from faultwatch_edge.sinks.webhook import Webhook
 from faultwatch_edge.spool import Spool
 from faultwatch_edge.stopping import Stop
+from faultwatch_edge.topics import filters, last_will
 from faultwatch_edge.watchdog import Watchdog
 from faultwatch_edge.watched import Watched
 from faultwatch_edge.web import OperatorPage
 
 PASSWORD_VARIABLE: Final = "FAULTWATCH_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+TOKEN_VARIABLE: Final = "FAULTWATCH_EDGE_WEBHOOK_TOKEN"  # noqa: S105 - the variable's name
+
+
+@dataclass
+class _Ends:
+    """Where samples come from, where records go, and who hears how the agent is."""
+
+    sources: list[Source] = field(default_factory=list)
+    sinks: list[Sink] = field(default_factory=list)
+    hearts: list[Heart] = field(default_factory=list)
 
 
 def serve(
@@ -45,42 +59,84 @@ def serve(
     with ExitStack() as stack:
         file = spool_file(config)
         stack.enter_context(_alone(file.with_suffix(".lock")))
-        spool = stack.enter_context(Spool(file))
+        spool = stack.enter_context(Spool(file, sinks=config.sinks))
         assets, renewals = _watched(config, keys, spool, note)
-        connection = stack.enter_context(
-            Connection(
-                config.mqtt,
-                password=os.environ.get(PASSWORD_VARIABLE),
-                filters=filters(config.mqtt, list(assets.values())),
-                will=last_will(config.mqtt),
-                note=note,
+        given_up = spool.give_up_others()
+        if given_up:
+            note(
+                f"{given_up} records waited for sinks that the configuration has no more; given up"
             )
-        )
+        ends = _Ends()
+        if config.mqtt is not None:
+            _add_broker(ends, stack, config.mqtt, list(assets.values()), spool=spool, note=note)
+        _add_other_sinks(ends, stack, config, note)
         service = Service(
+            config.name,
             assets,
+            sources=ends.sources,
+            deliveries=[Delivery(spool, sink) for sink in ends.sinks],
+            hearts=ends.hearts,
             renewals=renewals,
             spool=spool,
-            connection=connection,
-            config=config.mqtt,
             clock_us=now_us,
             passed_us=passed_us,
             note=note,
         )
         if config.page is not None:
-            page = OperatorPage(
-                config.page.port,
-                state=lambda: service.view,
-                metrics=lambda: service.metrics,
-                assets=frozenset(assets),
-                leave=lambda asset, body: _leave(file, asset, body),
-            )
-            stack.enter_context(page)
+            page = stack.enter_context(_page(config.page.port, service, assets, file))
             note(f"the operator's page is at http://localhost:{page.port}")
         note(f"watches {', '.join(assets)}")
         watchdog = stack.enter_context(Watchdog())
         while not stop.is_requested:
             service.step()
             watchdog.alive(passed_us())
+
+
+def _add_broker(
+    ends: _Ends,
+    stack: ExitStack,
+    config: MqttConfig,
+    assets: Sequence[Watched],
+    *,
+    spool: Spool,
+    note: Callable[[str], None],
+) -> None:
+    from faultwatch_edge.mqtt import Connection  # noqa: PLC0415 - paho is an extra
+    from faultwatch_edge.mqtt_messages import MqttMessages  # noqa: PLC0415
+    from faultwatch_edge.sinks.mqtt_topics import MqttTopics  # noqa: PLC0415
+
+    connection = Connection(
+        config,
+        password=os.environ.get(PASSWORD_VARIABLE),
+        filters=filters(config, assets),
+        will=last_will(config),
+        note=note,
+    )
+    stack.enter_context(connection)
+    topics = MqttTopics(connection, config)
+    ends.sources.append(MqttMessages(connection, config, assets, spool=spool, note=note))
+    ends.sinks.append(topics)
+    ends.hearts.append(topics)
+
+
+def _add_other_sinks(
+    ends: _Ends, stack: ExitStack, config: EdgeConfig, note: Callable[[str], None]
+) -> None:
+    if config.webhook is not None:
+        webhook = Webhook(config.webhook, token=os.environ.get(TOKEN_VARIABLE), note=note)
+        ends.sinks.append(stack.enter_context(webhook))
+    if config.file is not None:
+        ends.sinks.append(LineFile(Path(config.file.path), note))
+
+
+def _page(port: int, service: Service, assets: Mapping[str, Watched], file: Path) -> OperatorPage:
+    return OperatorPage(
+        port,
+        state=lambda: service.view,
+        metrics=lambda: service.metrics,
+        assets=frozenset(assets),
+        leave=lambda asset, body: _leave(file, asset, body),
+    )
 
 
 def _leave(file: Path, asset: str, body: str) -> None:

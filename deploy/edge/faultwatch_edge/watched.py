@@ -13,10 +13,10 @@ from faultwatch_edge.detector import check_golden
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.events import Active
 from faultwatch_edge.message import SCHEMA, Message, to_number
-from faultwatch_edge.mqtt import Incoming
 from faultwatch_edge.orders import read_order
 from faultwatch_edge.score_row import ScoreRow, score_record
 from faultwatch_edge.snapshot import read_alarm, read_state, write_state
+from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
 from faultwatch_edge.spool import SCORE, Record
 from faultwatch_edge.times import microseconds, to_iso, to_microseconds

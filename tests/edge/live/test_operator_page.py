@@ -94,7 +94,7 @@ def test_prometheus_reads_the_same(port: int, wait_for: Any) -> None:
     assert status == 200
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     found = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
-    assert found["faultwatch_connected"] == "1"
+    assert found['faultwatch_connected{sink="mqtt"}'] == "1"
     assert int(found['faultwatch_samples_total{asset="pump_07"}']) > 20
     assert int(found["faultwatch_resident_peak_bytes"]) > 10_000_000
 

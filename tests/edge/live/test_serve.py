@@ -2,9 +2,15 @@
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -271,3 +277,63 @@ def test_a_broker_that_is_not_the_right_one_is_said(agent: Any, wait_for: Any) -
     agent.start()
     wait_for(lambda: "cannot be reached" in agent.said, "the refusal")
     assert "CERTIFICATE_VERIFY_FAILED" in agent.said
+
+
+def test_alarms_go_to_a_web_address_and_to_a_file_too(
+    broker: Any, agent: Any, bundle: Bundle, peer: Any, wait_for: Any
+) -> None:
+    expected = [one for one in offline(bundle, ALARMED) if one["kind"] == "alarm"]
+    posted: list[Body] = []
+    file = agent.config.parent / "said.jsonl"
+    with peer("gateway") as gateway, https_server(broker.folder, posted) as server:
+        agent.config.write_text(
+            agent.config.read_text().replace(
+                "[page]",
+                f"""[webhook]
+url = "https://localhost:{server.server_port}/alarms"
+ca = "broker/ca.pem"
+
+[file]
+path = "said.jsonl"
+
+[page]""",
+            )
+        )
+        agent.start()
+        wait_for(lambda: "connected to the broker" in agent.said, "the agent")
+        for number, flow in enumerate(ALARMED):
+            assert gateway.say("plant/pump_07", sample(number, flow))
+        wait_for(lambda: [one for one in posted if one["kind"] == "alarm"] == expected, "alarms")
+        assert {one["kind"] for one in posted} == {"alarm", "event"}
+        assert agent.end(signal.SIGTERM) == 0
+    said = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [one for one in said if one["kind"] == "alarm"] == expected
+    assert any(one["kind"] == "score" for one in said)
+
+
+@contextmanager
+def https_server(folder: Path, posted: list[Body]) -> Iterator[ThreadingHTTPServer]:
+    """A web server with the broker's certificate, that keeps what is posted."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def say_nothing(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+        log_message = say_nothing
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "broker.pem", folder / "broker.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -18,6 +18,7 @@ const POSSIBLE = {
   shelved: ["unshelve", "take_out_of_service"],
   out_of_service: ["return_to_service"],
 };
+const SINKS = { mqtt: "the broker", webhook: "the web address", file: "the file" };
 const REASONED = ["shelve", "take_out_of_service"];
 const byId = (id) => document.getElementById(id);
 
@@ -129,8 +130,9 @@ async function refresh() {
   const told = byId("connection");
   try {
     const found = await (await fetch("state.json", { cache: "no-store" })).json();
-    told.className = found.connected ? "" : "away";
-    told.textContent = found.connected ? "connected to the broker" : "the broker is away; what is said is kept";
+    const away = found.away.map((sink) => SINKS[sink]).join(" and ");
+    told.className = away ? "away" : "";
+    told.textContent = away ? `${away} cannot be reached; what is said is kept` : "all that is said is delivered";
     byId("assets").replaceChildren(...found.assets.map(card));
   } catch {
     told.className = "away";
