@@ -293,3 +293,18 @@ def sums_of(members: dict[str, bytes]) -> bytes:
     names = ("detector.onnx", "manifest.json", "golden.npz", "certificate.json")
     lines = [f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in names]
     return "".join(lines).encode()
+
+
+@pytest.fixture
+def write_version(
+    manifest: Manifest, graph: bytes, golden: Golden, private_key: Ed25519PrivateKey
+) -> Callable[..., Path]:
+    """Write a bundle of a version into a folder; more of its manifest may be changed."""
+
+    def written(folder: Path, version: int, **changes: Any) -> Path:
+        new = replace(manifest, version=version, **changes)
+        path = folder / new.file_name
+        write_bundle(path, manifest=new, onnx=graph, golden=golden, private_key=private_key)
+        return path
+
+    return written

@@ -266,7 +266,7 @@ def test_large_directory_is_refused_before_it_is_read(refusal: Callable[[bytes],
 def test_file_that_is_too_big_is_refused(
     refusal: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faultwatch_edge.bundle._LARGEST_FILE", 1000)
+    monkeypatch.setattr("faultwatch_edge.bundle.LARGEST_FILE", 1000)
     assert "has more than 1000 bytes" in refusal(bytes(1001))
 
 

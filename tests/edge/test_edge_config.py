@@ -76,6 +76,16 @@ def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(file: Path) ->
             "mqtt.publish is 'x/{kind}', expected {asset} in",
         ),
         (LEAST.replace("[mqtt]", ""), "mqtt is missing, expected the broker"),
+        (LEAST + "model = 'x'", "asset has bundle and model, or none of them, expected one of"),
+        (LEAST.replace("bundle = ", "model = "), "registry is missing, expected the address from"),
+        (
+            LEAST.replace('bundle = "pump.fwb"', 'model = "a/b"'),
+            "asset.model is 'a/b', expected the id of an asset",
+        ),
+        (
+            LEAST + "[registry]\naddress = 'https://x'\nevery_s = 0.1",
+            "registry.every_s is 0.1, expected 1 or more",
+        ),
         (LEAST + "[webhook]\nurl = 'plant'", "webhook.url is 'plant', expected https://HOST/PATH"),
         (LEAST + "[webhook]\nurl = 'https://[x'", r"webhook.url is 'https://\[x', expected https"),
         (LEAST + "[webhook]\nurl = 'ftp://plant'", "webhook.url is 'ftp://plant', expected https"),

@@ -1,18 +1,14 @@
 """One asset that is watched live, without a broker: what comes, and what is kept."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from faultwatch_edge.bundle import Bundle, Golden, Manifest, write_bundle
+from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.config import AssetSource
-from faultwatch_edge.errors import BundleError, ConfigError
-from faultwatch_edge.renewal import Renewal, newest_bundle
+from faultwatch_edge.errors import BundleError
 from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.spool import Record
 from faultwatch_edge.watched import Watched
@@ -136,111 +132,6 @@ def test_the_alarm_outlives_a_change_of_the_bundle(watched: Watched, bundle: Bun
     assert "another bundle, version 3" in notes[0]
     (told,) = bodies(other.obey(b'{"verb": "acknowledge", "by": "Kim"}', NOW_US), "alarm")
     assert (told["alarm_id"], told["sequence"]) == (raised["alarm_id"], 2)
-
-
-# --- renewal -------------------------------------------------------------------------------------
-
-Release = Callable[..., Path]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-@pytest.fixture
-def release(
-    folder: Path, manifest: Manifest, graph: bytes, golden: Golden, private_key: Ed25519PrivateKey
-) -> Release:
-    """Put a bundle into the folder."""
-
-    def released(version: int, **changes: Any) -> Path:
-        new = replace(manifest, version=version, **changes)
-        path = folder / new.file_name
-        write_bundle(path, manifest=new, onnx=graph, golden=golden, private_key=private_key)
-        return path
-
-    return released
-
-
-@pytest.fixture
-def notes() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def renewal(folder: Path, private_key: Ed25519PrivateKey, notes: list[str]) -> Renewal:
-    return Renewal(folder, [private_key.public_key()], notes.append)
-
-
-def look(renewal: Renewal, watched: Watched) -> None:
-    """As often as it takes until it looks again."""
-    look.now_us += 60 * SECOND  # type: ignore[attr-defined]
-    renewal.look(watched, look.now_us)  # type: ignore[attr-defined]
-
-
-look.now_us = 0  # type: ignore[attr-defined]
-
-
-def test_a_newer_bundle_is_put_to_work_and_the_alarm_and_the_cells_go_on(
-    watched: Watched, renewal: Renewal, release: Release, notes: list[str]
-) -> None:
-    (raised,) = alarmed(watched)
-    before = json.loads(watched.state)
-    release(4)
-    look(renewal, watched)
-    after = json.loads(watched.state)
-    assert notes == ["pump_07: version 3 makes way for version 4"]
-    assert watched.bundle.manifest.version == 4
-    for part in ("grid", "window", "alarm", "events"):
-        assert after[part] == before[part]
-    records = [r for second in range(40, 60) for r in watched.take(came(sample(second)), NOW_US)]
-    returned = bodies(records, "alarm")[0]
-    assert (returned["alarm_id"], returned["model_version"]) == (raised["alarm_id"], 4)
-
-
-def test_an_older_bundle_a_damaged_one_and_one_of_another_asset_change_nothing(
-    watched: Watched, renewal: Renewal, release: Release, notes: list[str]
-) -> None:
-    release(2)
-    look(renewal, watched)
-    assert not notes
-    damaged = release(5)
-    damaged.write_bytes(damaged.read_bytes()[:-20])
-    for _ in range(3):
-        look(renewal, watched)
-    (sentence,) = notes
-    assert sentence.startswith("pump_07-5.fwb: ")
-    assert sentence.endswith("; pump_07-3.fwb goes on")
-    damaged.unlink()
-    release(4).rename(damaged.with_name("pump_07-6.fwb"))
-    release(2).rename(damaged.with_name("pump_07-7.fwb"))
-    look(renewal, watched)
-    assert "the newest bundle is version 2 of 'pump_07', expected one after 3" in notes[1]
-    assert watched.bundle.manifest.version == 3
-
-
-def test_a_bundle_whose_channels_do_not_fit_the_source_is_refused(
-    bundle: Bundle, renewal: Renewal, release: Release, manifest: Manifest, notes: list[str]
-) -> None:
-    source = replace(SOURCE, keys={"valve": "v"})
-    watched = Watched(bundle, source, publish_scores=False)
-    flow, valve, total = manifest.channels
-    release(4, channels=(flow, replace(valve, name="gate"), total))
-    look(renewal, watched)
-    assert "names 'valve', which the bundle does not know" in notes[0]
-    assert watched.bundle is bundle
-
-
-def test_a_folder_holds_bundles_of_one_asset(folder: Path, release: Release) -> None:
-    assert newest_bundle(folder) is None
-    (folder / "notes.fwb").touch()
-    release(9)
-    tenth = release(10)
-    assert newest_bundle(folder) == (tenth, 10)
-    release(1, asset_id="fan")
-    with pytest.raises(ConfigError, match="holds bundles of 'fan' and 'pump_07'"):
-        newest_bundle(folder)
 
 
 def test_a_bundle_that_fails_its_golden_vectors_never_runs(

@@ -197,9 +197,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     from faultwatch_edge.serving import serve  # noqa: PLC0415 - the other verbs are quicker without
 
     config = read_config(arguments.config)
+    places = [Path(one) for one in config.agent.keys]
+    _trusted_keys(places)
     try:
         with Stop() as stop:
-            serve(config, _trusted_keys([Path(one) for one in config.agent.keys]), stop, _note)
+            serve(config, lambda: _trusted_keys(places), stop, _note)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(str(error.name).partition(".")[0])
         if extra is None:

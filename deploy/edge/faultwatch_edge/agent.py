@@ -248,6 +248,10 @@ class Agent:
         what = "No samples, the source is silent"
         return [*self.finish(), *self._events.data_quality(what, at_us, is_poor=True)]
 
+    def tell_model(self, what: str, at_us: int, *, is_poor: bool) -> list[Message]:
+        """Say which bundle runs; ``is_poor`` where it is an older one than there was."""
+        return self._events.model(what, at_us, is_poor=is_poor)
+
     def finish(self) -> list[Message]:
         """Close the open cells and score what waits; nothing more will come."""
         messages = [message for cell in self._grid.flush() for message in self._take(cell)]

@@ -69,7 +69,7 @@ LIMITS: Final[Mapping[str, int]] = {
     _SUMS: 4 * 1024,
     _SIGNATURE: 64,
 }
-_LARGEST_FILE: Final = sum(LIMITS.values()) + 64 * 1024
+LARGEST_FILE: Final = sum(LIMITS.values()) + 64 * 1024
 _CLAIMED_KEY: Final = re.compile(rb'"key_id": *"([0-9a-f]{16})"')
 
 
@@ -135,10 +135,44 @@ def read_bundle(path: Path, *, trusted_keys: Sequence[Ed25519PublicKey]) -> Bund
     Raises:
         BundleError: the file is refused; the text says why and what to do.
     """
+    return parse_bundle(read_file(path), name=path.name, trusted_keys=trusted_keys)
+
+
+def parse_bundle(data: bytes, *, name: str, trusted_keys: Sequence[Ed25519PublicKey]) -> Bundle:
+    """The same of a file's bytes.
+
+    Args:
+        data: see ``read_file``.
+        name: of the file, for the error.
+        trusted_keys: of the signers.
+
+    Raises:
+        BundleError: it is refused.
+    """
     try:
-        return _open(_read_file(path), trusted_keys)
+        return _open(data, trusted_keys)
     except BundleError as error:
-        raise BundleError(f"{path.name}: {error}") from error
+        raise BundleError(f"{name}: {error}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a bundle, unchecked but for their number.
+
+    Raises:
+        BundleError: it cannot be read, or is larger than any bundle.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise BundleError(
+            f"{path.name}: cannot be read ({error.strerror}), expected a bundle at {path}"
+        ) from error
+    if len(data) > LARGEST_FILE:
+        raise BundleError(
+            f"{path.name}: has more than {LARGEST_FILE} bytes, the most that a bundle can have"
+        )
+    return data
 
 
 def _open(data: bytes, trusted_keys: Sequence[Ed25519PublicKey]) -> Bundle:
@@ -214,19 +248,6 @@ def _check_checksums(members: Mapping[str, bytes]) -> None:
     raise BundleError(
         f"{_SUMS} does not match {', '.join(wrong) or 'in form'}; copy the file again"
     )
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise BundleError(
-            f"cannot be read ({error.strerror}), expected a bundle at {path}"
-        ) from error
-    if len(data) > _LARGEST_FILE:
-        raise BundleError(f"has more than {_LARGEST_FILE} bytes, the most that a bundle can have")
-    return data
 
 
 def _write_whole(path: Path, data: bytes) -> None:

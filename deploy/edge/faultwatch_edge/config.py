@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from faultwatch_edge.errors import BundleError, ConfigError
+from faultwatch_edge.manifest import ASSET_ID
 from faultwatch_edge.spool import SinkName
 from faultwatch_edge.strict_json import read_record
 
@@ -77,6 +78,44 @@ class MqttConfig:
         return self.port or (_PORT if self.ca is None else _TLS_PORT)
 
 
+def _check_address(name: str, address: str, *, variable: str) -> None:
+    wanted = f"{name} is '{address}', expected https://HOST/PATH"
+    try:
+        parts = urlsplit(address)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise BundleError(wanted) from error
+    if not is_address or not address.isprintable() or " " in address:
+        raise BundleError(wanted)
+    if parts.scheme not in ("http", "https"):
+        raise BundleError(wanted)
+    if parts.username is not None or parts.password is not None:
+        raise BundleError(f"{name} holds a name or password, expected {variable}")
+    if parts.scheme == "http" and parts.hostname not in LOCAL:
+        raise BundleError(f"{name} is '{address}', expected https:// beyond this machine")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """An MLflow server; the password comes from ``FAULTWATCH_EDGE_REGISTRY_PASSWORD``."""
+
+    address: str
+    alias: str = "champion"
+    """Whose bundles are run: ``champion``, or ``canary`` for those who go first."""
+    username: str | None = None
+    ca: str | None = None
+    """Certificate authority of the server; None = those that the device trusts."""
+    every_s: float = 60.0
+    """How often it is asked."""
+
+    def __post_init__(self) -> None:
+        _check_address(
+            "registry.address", self.address, variable="FAULTWATCH_EDGE_REGISTRY_PASSWORD"
+        )
+        if not self.every_s >= 1:
+            raise BundleError(f"registry.every_s is {self.every_s:g}, expected 1 or more")
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
     """A web address for alarms and events; a token comes from ``FAULTWATCH_EDGE_WEBHOOK_TOKEN``."""
@@ -86,22 +125,7 @@ class WebhookConfig:
     """Certificate authority of the server; None = those that the device trusts."""
 
     def __post_init__(self) -> None:
-        wanted = f"webhook.url is '{self.url}', expected https://HOST/PATH"
-        try:
-            parts = urlsplit(self.url)
-            is_address = bool(parts.hostname) and parts.port != 0
-        except ValueError as error:
-            raise BundleError(wanted) from error
-        if not is_address or not self.url.isprintable() or " " in self.url:
-            raise BundleError(wanted)
-        if parts.scheme not in ("http", "https"):
-            raise BundleError(wanted)
-        if parts.username is not None or parts.password is not None:
-            raise BundleError(
-                "webhook.url holds a name or password, expected FAULTWATCH_EDGE_WEBHOOK_TOKEN"
-            )
-        if parts.scheme == "http" and parts.hostname not in LOCAL:
-            raise BundleError(f"webhook.url is '{self.url}', expected https:// beyond this machine")
+        _check_address("webhook.url", self.url, variable="FAULTWATCH_EDGE_WEBHOOK_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +151,9 @@ class PageConfig:
 class AssetSource:
     """One ``[[asset]]``: a bundle, and how its samples look."""
 
-    bundle: str
+    bundle: str | None = None
     """File; or folder, whose newest bundle is used, also one that comes later."""
-    topic: str
+    topic: str = ""
     """Of JSON objects with all channels, or, with ``{channel}`` in it, of one channel each."""
     time: str = "time"
     """Key of the time in the object; keys within keys are parted by dots."""
@@ -139,8 +163,14 @@ class AssetSource:
     """Key of the value where each channel has a topic of its own."""
     keys: dict[str, str] | None = None
     """Channel to its key, or its word in the topic; else it is its name, or its tag."""
+    model: str | None = None
+    """Instead of ``bundle``: the asset's name in the registry, whose alias is followed."""
 
     def __post_init__(self) -> None:
+        if (self.bundle is None) == (self.model is None):
+            raise BundleError("asset has bundle and model, or none of them, expected one of both")
+        if self.model is not None and ASSET_ID.fullmatch(self.model) is None:
+            raise BundleError(f"asset.model is '{self.model}', expected the id of an asset")
         _check_topic("asset.topic", self.topic)
         levels = self.topic.split("/")
         if self.topic.count("{channel}") > 1 or (
@@ -161,12 +191,18 @@ class EdgeConfig:
     webhook: WebhookConfig | None = None
     file: FileConfig | None = None
     page: PageConfig | None = None
+    registry: RegistryConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.asset:
             raise BundleError("asset is empty, expected at least one [[asset]]")
         if self.mqtt is None:
             raise BundleError("mqtt is missing, expected the broker that samples come from")
+        followed = [one.model for one in self.asset if one.model is not None]
+        if followed and self.registry is None:
+            raise BundleError(
+                f"registry is missing, expected the address from which model '{followed[0]}' comes"
+            )
 
     @property
     def name(self) -> str:
@@ -216,6 +252,7 @@ def _from(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         (found.get("mqtt"), _FILES),
         (found.get("webhook"), ("ca",)),
         (found.get("file"), ("path",)),
+        (found.get("registry"), ("ca",)),
     ]
     assets = found.get("asset")
     places += [(one, ("bundle",)) for one in (assets if isinstance(assets, list) else [])]

@@ -82,6 +82,12 @@ class EventLog:
             "data_quality", what, at_us, active=is_poor, status=NE107[FUNCTION_CHECK]
         )
 
+    def model(self, what: str, at_us: int, *, is_poor: bool) -> list[Message]:
+        """Whether an older bundle runs than the newest that there was."""
+        return self._update(
+            "model_health", what, at_us, active=is_poor, status=NE107[MAINTENANCE_REQUIRED]
+        )
+
     def anomaly(self, evidence: Evidence, at_us: int, *, anomalous: bool) -> list[Message]:
         """Whether a window is anomalous, before any delay."""
         return self._update(

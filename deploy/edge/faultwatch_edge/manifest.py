@@ -17,7 +17,7 @@ SHORTEST_PERIOD_S = 1e-6
 LONGEST_PERIOD_S = 1e6
 
 _WHERE = "manifest.json"
-_ASSET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+ASSET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -182,7 +182,7 @@ class Manifest:
     def __post_init__(self) -> None:
         _check_contract(self.contract)
         _check(
-            _ASSET_ID.fullmatch(self.asset_id) is not None,
+            ASSET_ID.fullmatch(self.asset_id) is not None,
             f"asset_id is {self.asset_id!r}, expected 1 to 64 letters, digits, '_', '.' or '-'",
         )
         _check(self.version >= 1, f"version is {self.version}, expected >= 1")

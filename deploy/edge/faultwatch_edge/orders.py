@@ -7,13 +7,16 @@ from faultwatch_edge.alarm import LONGEST_SHELVE_US
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.strict_json import read_json
 
-Verb = Literal["acknowledge", "shelve", "unshelve", "take_out_of_service", "return_to_service"]
+Verb = Literal[
+    "acknowledge", "shelve", "unshelve", "take_out_of_service", "return_to_service", "roll_back"
+]
+"""What is said to an alarm; ``roll_back``: to the bundle, to make way for the one before it."""
 LARGEST: Final = 4096
 """Bytes of an order."""
 _LONGEST_NAME: Final = 64
 _LONGEST_REASON: Final = 200
 _LONGEST_S: Final = LONGEST_SHELVE_US / 1e6
-_NEED_REASON: Final = frozenset({"shelve", "take_out_of_service"})
+_NEED_REASON: Final = frozenset({"shelve", "take_out_of_service", "roll_back"})
 
 
 @dataclass(frozen=True, slots=True)

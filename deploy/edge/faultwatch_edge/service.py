@@ -128,7 +128,7 @@ class Service:
                 self._unkept += self._assets[asset].obey(body.encode(), at_us)
         for asset, watched in self._assets.items():
             if asset in self._renewals:
-                self._renewals[asset].look(watched, passed_us)
+                self._unkept += self._renewals[asset].look(watched, at_us, passed_us)
             self._unkept += watched.tick(at_us, passed_us=passed_us)
 
     def _keep(self) -> None:
@@ -137,9 +137,7 @@ class Service:
         is_owing = any(source.is_owing for source in self._sources)
         if not (changed or self._unkept or self._obeyed or is_owing):
             return
-        states = {watched.asset: watched.state for watched in changed}
-        for source in self._sources:
-            states |= source.remembered
+        states = self._states(changed)
         try:
             self._spool.commit(states, self._unkept, at_us=self._clock_us(), obeyed=self._obeyed)
         except SpoolError as error:
@@ -153,6 +151,16 @@ class Service:
         for source in self._sources:
             source.kept()
         self._unkept, self._obeyed = [], []
+
+    def _states(self, changed: Sequence[Watched]) -> dict[str, str]:
+        """What is kept of the assets that changed, and of the sources."""
+        states = {watched.asset: watched.state for watched in changed}
+        for watched in changed:
+            if watched.asset in self._renewals:
+                states |= self._renewals[watched.asset].remembered(watched)
+        for source in self._sources:
+            states |= source.remembered
+        return states
 
     def _look(self, passed_us: int) -> None:
         if passed_us < self._view_due_us:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from faultwatch_edge.bundle import read_bundle
-from faultwatch_edge.config import EdgeConfig, MqttConfig, spool_file
+from faultwatch_edge.config import AssetSource, EdgeConfig, MqttConfig, spool_file
 from faultwatch_edge.delivery import Delivery, Sink
 from faultwatch_edge.errors import ConfigError
-from faultwatch_edge.renewal import Renewal, newest_bundle
+from faultwatch_edge.registry import RegistryMirror
+from faultwatch_edge.renewal import Keys, Renewal
 from faultwatch_edge.service import Heart, Service, Source
 from faultwatch_edge.sinks.line_file import LineFile
 from faultwatch_edge.sinks.webhook import Webhook
@@ -27,6 +26,7 @@ from faultwatch_edge.watched import Watched
 from faultwatch_edge.web import OperatorPage
 
 PASSWORD_VARIABLE: Final = "FAULTWATCH_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+REGISTRY_VARIABLE: Final = "FAULTWATCH_EDGE_REGISTRY_PASSWORD"
 TOKEN_VARIABLE: Final = "FAULTWATCH_EDGE_WEBHOOK_TOKEN"  # noqa: S105 - the variable's name
 
 
@@ -41,7 +41,7 @@ class _Ends:
 
 def serve(
     config: EdgeConfig,
-    keys: Sequence[Ed25519PublicKey],
+    keys: Keys,
     stop: Stop,
     note: Callable[[str], None],
 ) -> None:
@@ -49,7 +49,7 @@ def serve(
 
     Args:
         config: from ``read_config``.
-        keys: trusted signers.
+        keys: gives the trusted signers, as they are now.
         stop: says when to end.
         note: takes a sentence for whoever looks at the log.
 
@@ -60,7 +60,10 @@ def serve(
         file = spool_file(config)
         stack.enter_context(_alone(file.with_suffix(".lock")))
         spool = stack.enter_context(Spool(file, sinks=config.sinks))
-        assets, renewals = _watched(config, keys, spool, note)
+        mirror = _mirror(config, note)
+        assets, renewals = _watched(config, keys, mirror, spool=spool, note=note)
+        if mirror is not None:
+            stack.enter_context(mirror)
         given_up = spool.give_up_others()
         if given_up:
             note(
@@ -155,17 +158,38 @@ def passed_us() -> int:
     return time.monotonic_ns() // 1_000
 
 
+def _mirror(config: EdgeConfig, note: Callable[[str], None]) -> RegistryMirror | None:
+    """What keeps the folders of bundles that come from a registry."""
+    models = [one.model for one in config.asset if one.model is not None]
+    if config.registry is None or not models:
+        return None
+    folders = {model: _mirrored(config, model) for model in models}
+    password = os.environ.get(REGISTRY_VARIABLE)
+    return RegistryMirror(config.registry, password=password, folders=folders, note=note)
+
+
+def _mirrored(config: EdgeConfig, model: str) -> Path:
+    return Path(config.agent.folder) / "registry" / model
+
+
 def _watched(
     config: EdgeConfig,
-    keys: Sequence[Ed25519PublicKey],
+    keys: Keys,
+    mirror: RegistryMirror | None,
+    *,
     spool: Spool,
     note: Callable[[str], None],
 ) -> tuple[dict[str, Watched], dict[str, Renewal]]:
     assets: dict[str, Watched] = {}
     renewals: dict[str, Renewal] = {}
     for source in config.asset:
-        place = Path(source.bundle)
-        bundle = read_bundle(_newest(place) if place.is_dir() else place, trusted_keys=keys)
+        renewal = _renewal(config, source, keys, spool=spool, note=note)
+        if renewal is None:
+            bundle = read_bundle(Path(str(source.bundle)), trusted_keys=keys())
+        else:
+            if mirror is not None and source.model is not None and not renewal.has_begun:
+                mirror.fetch(source.model)
+            bundle = renewal.begin()
         watched = Watched(bundle, source, publish_scores=config.agent.publish_scores)
         if watched.asset in assets:
             raise ConfigError(
@@ -175,16 +199,27 @@ def _watched(
         if kept is not None:
             watched.resume(kept, note)
         assets[watched.asset] = watched
-        if place.is_dir():
-            renewals[watched.asset] = Renewal(place, keys, note)
+        if renewal is not None:
+            renewal.attend(watched)
+            renewals[watched.asset] = renewal
     return assets, renewals
 
 
-def _newest(folder: Path) -> Path:
-    found = newest_bundle(folder)
-    if found is None:
-        raise ConfigError(f"{folder}: holds no bundle, expected ASSET-VERSION.fwb")
-    return found[0]
+def _renewal(
+    config: EdgeConfig,
+    source: AssetSource,
+    keys: Keys,
+    *,
+    spool: Spool,
+    note: Callable[[str], None],
+) -> Renewal | None:
+    """What looks for newer bundles; None = the bundle is a file."""
+    place = Path(str(source.bundle)) if source.model is None else _mirrored(config, source.model)
+    slots = spool.state(Renewal.memory(place))
+    if source.model is None and slots is None and not place.is_dir():
+        return None
+    kept = Path(config.agent.folder) / "bundles"
+    return Renewal(place, kept, slots, keys=keys, note=note, follows=source.model is not None)
 
 
 @contextmanager

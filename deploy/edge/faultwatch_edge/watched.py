@@ -7,19 +7,21 @@ from datetime import datetime
 from typing import Final
 
 from faultwatch_edge.agent import Agent
+from faultwatch_edge.alarm import AlarmState
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.config import AssetSource
 from faultwatch_edge.detector import check_golden
-from faultwatch_edge.errors import BundleError
+from faultwatch_edge.errors import BundleError, ConfigError, EdgeError
 from faultwatch_edge.events import Active
 from faultwatch_edge.message import SCHEMA, Message, to_number
-from faultwatch_edge.orders import read_order
+from faultwatch_edge.orders import Order, read_order
 from faultwatch_edge.score_row import ScoreRow, score_record
 from faultwatch_edge.snapshot import read_alarm, read_state, write_state
 from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
 from faultwatch_edge.spool import SCORE, Record
 from faultwatch_edge.times import microseconds, to_iso, to_microseconds
+from faultwatch_edge.trial import Tally
 
 MOST_AHEAD_US: Final = 60_000_000
 """A time further ahead of the device's clock than this is a wrong clock: the source's, unless the
@@ -52,6 +54,10 @@ class Watched:
         self._scored: list[ScoreRow] = []
         self._publishes = publish_scores
         self._day: deque[tuple[int, float]] = deque(maxlen=_POINTS)
+        self.tally = Tally()
+        """What was counted since the bundle was put to work."""
+        self.on_roll_back: Callable[[Order, int], list[Record]] | None = None
+        """Puts the bundle before this one to work; None = there is no such thing."""
         self._run(bundle)
         self._heard_us: int | None = None
         self._is_silent = False
@@ -80,7 +86,13 @@ class Watched:
         before = self.agent
         self._run(bundle)
         self.agent.inherit(before)
+        self.tally = Tally()
         self.is_changed = True
+
+    def tell_model(self, what: str, at_us: int, *, is_poor: bool) -> list[Record]:
+        """Say which bundle runs; ``is_poor`` where it is an older one than there was."""
+        self.is_changed = True
+        return self._records(self.agent.tell_model(what, at_us, is_poor=is_poor))
 
     def resume(self, text: str, note: Callable[[str], None]) -> None:
         """Go on from what was kept; by another bundle, or if it cannot be read, begin anew.
@@ -147,11 +159,21 @@ class Watched:
         """One order of an operator."""
         try:
             order = read_order(body)
-        except BundleError as error:
+            if order.verb == "roll_back":
+                return self._roll_back(order, at_us)
+        except EdgeError as error:
             raw = body[:_RAW].decode("utf-8", errors="replace")
             return self._records(self.agent.reject(str(error), raw=raw))
         self.is_changed = True
         return self._records(self.agent.obey(order, at_us))
+
+    def _roll_back(self, order: Order, at_us: int) -> list[Record]:
+        if self.on_roll_back is None:
+            raise ConfigError(
+                f"{self.asset}: its bundle is a file, expected a folder or a registry to roll "
+                "back; name the other file in edge.toml"
+            )
+        return self.on_roll_back(order, at_us)
 
     def tick(self, at_us: int, *, passed_us: int) -> list[Record]:
         """Tell that time goes by.
@@ -173,6 +195,8 @@ class Watched:
         head = {"schema": SCHEMA, "kind": SCORE, "asset": self.asset}
         for row in rows:
             self._remember(row)
+            self.tally = self.tally.with_window(anomalous=row.anomalous, is_open=row.gate)
+        self.tally = self.tally.with_alarms(sum(map(_is_raised, messages)))
         published = rows if self._publishes else []
         scores = [(SCORE, {**head, **score_record(row)}) for row in published]
         said = [(str(message["kind"]), message) for message in messages]
@@ -207,6 +231,12 @@ class Watched:
             ],
             "last_sample_at": None if self.last_sample_us is None else to_iso(self.last_sample_us),
         }
+
+
+def _is_raised(message: Message) -> bool:
+    """Whether a message says that the machine has begun to differ from itself."""
+    is_alarm = message["kind"] == "alarm" and message["state"] == AlarmState.UNACKNOWLEDGED
+    return is_alarm and message["transition_at"] == message["raised_at"]
 
 
 def _told(one: Active) -> str:

@@ -102,10 +102,10 @@ class Broker:
         return False
 
 
-def wait_for(is_so: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+def wait_for(is_so: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    end = time.monotonic() + patience_s
     while not is_so():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:g} s for {what}"
+        assert time.monotonic() < end, f"waited {patience_s:g} s for {what}"
         time.sleep(0.02)
 
 
@@ -266,6 +266,6 @@ def _peer(broker: Broker) -> Callable[..., AbstractContextManager[Peer]]:
 
 
 @pytest.fixture(name="wait_for")
-def _wait_for() -> Callable[[Callable[[], object], str], None]:
+def _wait_for() -> Callable[..., None]:
     """Wait until something is so."""
     return wait_for

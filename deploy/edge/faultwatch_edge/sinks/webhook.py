@@ -1,6 +1,5 @@
 """Alarms and events to a web address: one request each, in order, until it was taken."""
 
-import ssl
 import urllib.error
 import urllib.request
 from collections import deque
@@ -15,9 +14,9 @@ from typing import Final, Self
 from faultwatch_edge.config import WebhookConfig
 from faultwatch_edge.errors import ConfigError
 from faultwatch_edge.spool import Record, SinkName
+from faultwatch_edge.web_client import PATIENCE_S, make_opener
 
 MOST_OUT: Final = 16
-PATIENCE_S: Final = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 _NOT_NOW: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -48,7 +47,7 @@ class Webhook:
             if not token.isascii() or not token.isprintable():
                 raise ConfigError("the webhook's token has other characters than printable ASCII")
             self._headers["Authorization"] = f"Bearer {token}"
-        self._opener = _opener(config)
+        self._opener = make_opener(config.ca, option="webhook.ca")
         self._out: Queue[tuple[int, bytes] | None] = Queue()
         self._done: deque[tuple[int, bool]] = deque()
         self._waiting = 0
@@ -130,21 +129,3 @@ class Webhook:
         if sentence != self._said and sentence:
             self._note(sentence)
         self._said = sentence
-
-
-def _opener(config: WebhookConfig) -> urllib.request.OpenerDirector:
-    """What opens addresses, by the proxy of the environment, without going where it is sent."""
-    try:
-        context = ssl.create_default_context(cafile=config.ca)
-    except OSError as error:  # ssl.SSLError is an OSError
-        raise ConfigError(f"webhook.ca cannot be used ({error}), expected a PEM file") from error
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=context),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
