@@ -42,6 +42,9 @@ NOISE_MARGIN = 2.0
 """A noisy sensor is rougher than so many times the roughest normal window."""
 SPIKE_MARGIN = 4.0
 """A spike is higher than so many times the highest normal peak; single peaks vary more."""
+SPIKES = 2
+"""So many peaks in one window that are higher than the highest normal one are spikes, however high:
+if `n` cells of normal running showed one peak that high, they come about once in `n` windows."""
 SHARPEST_TURN = 2.0
 """Sharper turns count as this in the roughness, in sharpest normal ones: one spike is no noise."""
 ROUNDING = 1e-6
@@ -71,7 +74,8 @@ class SensorStatus(nn.Module):
       saturated, not stuck; where most channels stand still, none is stuck.
     * *out of specification*: the last value is outside the physical range, or the channel, and no
       other, is *noisy*: it varies from cell to cell more than it ever did.
-    * *maintenance required*: the channel, and no other, *spikes*: single cells jump and return.
+    * *maintenance required*: the channel, and no other, *spikes*: single cells jump and return, one
+      of them very far, or several further than ever.
 
     Stuck, noisy and spiking are judged while the machine is in a regime that was learned, of
     continuous channels and counters that report periodically. A channel that held its values in
@@ -170,7 +174,8 @@ class SensorStatus(nn.Module):
         roughness = sharpness.mean(dim=2) / self.roughness
         highest = peaks.amax(dim=2) / self.peak
         noisy = (roughness > NOISE_MARGIN) & _is_one(roughness > 1.0)
-        return noisy, (highest > SPIKE_MARGIN) & _is_one(highest > 1.0)
+        repeats = (peaks > self.peak[:, None]).to(window.dtype).sum(dim=2) >= SPIKES
+        return noisy, (repeats | (highest > SPIKE_MARGIN)) & _is_one(highest > 1.0)
 
 
 def trailing_run(

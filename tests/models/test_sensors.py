@@ -276,6 +276,18 @@ def test_one_spike_requires_maintenance_until_it_has_left_the_window(
     assert not np.isnan(believed).any()
 
 
+def test_spikes_that_come_again_require_maintenance_though_each_is_low(
+    learned: SensorStatus, fresh: Cells
+) -> None:
+    height = 1.2 * float(learned.peak[3])
+    for place in (100, 110, 120):
+        fresh[place, 3] = max(fresh[place - 1, 3], fresh[place + 1, 3]) + height
+    codes = judge(learned, fresh)[0]
+    told = np.flatnonzero(codes[:, 3] == MAINTENANCE_REQUIRED) + LENGTH - 1
+    assert told.tolist() == [*range(111, 115), *range(121, 125)]  # two are inside the window
+    assert not codes[:, :3].any()
+
+
 def test_a_jump_that_stays_is_no_spike(learned: SensorStatus, fresh: Cells) -> None:
     fresh[100:, 3] += 50.0
     assert not judge(learned, fresh)[0].any()

@@ -33,6 +33,8 @@ _urgency: Final = (
 
 SPIKE: Final = 8.0
 """A spike is so many times higher than what the values move by from one to the next."""
+SECOND_SPIKE: Final = 3.0
+"""Of several spikes, the second highest is so many times higher than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +226,13 @@ def describe_sensor(channel: ChannelSpec, code: int, values: NDArray[np.float32]
 
 
 def _has_spike(values: NDArray[np.float32]) -> bool:
-    """Whether a single value jumps and returns, by far more than the others move."""
+    """Whether single values jump and return, by far more than the others move."""
     present = values[~np.isnan(values)].astype(np.float64)
     steps = np.diff(present)
     heights = np.minimum(np.abs(steps[:-1]), np.abs(steps[1:]))
-    peaks = heights[steps[:-1] * steps[1:] < 0]
-    return len(peaks) > 0 and bool(peaks.max() > SPIKE * np.median(np.abs(steps)))
+    peaks = np.sort(heights[steps[:-1] * steps[1:] < 0])[::-1]
+    if not len(peaks):
+        return False
+    usual = np.median(np.abs(steps))
+    limits = (SPIKE * usual, SECOND_SPIKE * usual)
+    return any(peak > limit for peak, limit in zip(peaks, limits, strict=False))
