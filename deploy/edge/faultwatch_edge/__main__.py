@@ -8,8 +8,10 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -30,6 +32,7 @@ from faultwatch_edge.sinks.json_lines import STANDARD_OUTPUT, JsonLines
 from faultwatch_edge.sources.csv_lines import Rejected, Sample, read_lines, read_samples
 from faultwatch_edge.spool import Spool
 from faultwatch_edge.stopping import Stop
+from faultwatch_edge.times import to_iso
 
 PROGRAM = "faultwatch-edge"
 KEY_VARIABLE = "FAULTWATCH_EDGE_KEY"
@@ -199,9 +202,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
     places = [Path(one) for one in config.agent.keys]
     _trusted_keys(places)
+    note = partial(_note_json, config.name) if config.agent.log == "json" else _note
     try:
         with Stop() as stop:
-            serve(config, lambda: _trusted_keys(places), stop, _note)
+            serve(config, lambda: _trusted_keys(places), stop, note)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(str(error.name).partition(".")[0])
         if extra is None:
@@ -246,6 +250,14 @@ def _trusted_keys(given: Sequence[Path] | None) -> tuple[Ed25519PublicKey, ...]:
 def _note(sentence: str) -> None:
     with suppress(OSError, ValueError):  # nobody reads it, or the disk of the log is full
         sys.stderr.write(f"{PROGRAM}: {sentence}\n")
+        sys.stderr.flush()
+
+
+def _note_json(agent: str, sentence: str) -> None:
+    at = to_iso(time.time_ns() // 1_000)
+    line = json.dumps({"at": at, "agent": agent, "version": __version__, "message": sentence})
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 

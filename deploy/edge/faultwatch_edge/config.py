@@ -36,6 +36,8 @@ class AgentConfig:
     """Trusted public keys, or folders of ``*.pub``; none = the usual places."""
     publish_scores: bool = True
     """Whether the score of every window is published, too."""
+    log: Literal["text", "json"] = "text"
+    """Sentences on standard error, or a JSON object for each."""
 
 
 @dataclass(frozen=True, slots=True)

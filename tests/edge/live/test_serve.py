@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -269,6 +270,17 @@ def test_a_packet_that_cannot_be_read_does_not_cut_the_connection_for_ever(
         wait_for(lambda: collector.told("score"), "scores")
         assert "has gone" not in agent.said
         assert "cannot be read; it is left out" in agent.said
+
+
+def test_the_log_can_be_json(agent: Any, wait_for: Any) -> None:
+    text = agent.config.read_text()
+    agent.config.write_text(text.replace("[agent]", '[agent]\nlog = "json"'))
+    agent.start()
+    wait_for(lambda: "connected to the broker" in agent.said, "the agent")
+    lines = [json.loads(line) for line in agent.said.splitlines()]
+    assert {"watches pump_07"} <= {line["message"] for line in lines}
+    assert {line["agent"] for line in lines} == {"faultwatch-edge"}
+    assert all(datetime.fromisoformat(line["at"]).tzinfo is UTC for line in lines)
 
 
 def test_a_broker_that_is_not_the_right_one_is_said(agent: Any, wait_for: Any) -> None:
