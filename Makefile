@@ -24,7 +24,7 @@ export OMP_NUM_THREADS := 1
 # simulator, which is not installed.
 PURE := features/*,deploy/edge/faultwatch_edge/alarm.py,deploy/edge/faultwatch_edge/grid.py
 PURE := $(PURE),deploy/edge/faultwatch_edge/window.py,deploy/edge/faultwatch_edge/bundle.py
-PURE := $(PURE),deploy/edge/faultwatch_edge/spool.py
+PURE := $(PURE),deploy/edge/faultwatch_edge/spool.py,deploy/edge/faultwatch_edge/decisions.py
 NOT_PURE := features/datasets/tep/generate.py
 
 .DEFAULT_GOAL := help

@@ -96,6 +96,10 @@ class AlarmConfig(BaseModel):
     """Seconds that the anomaly must last before the alarm is raised."""
     off_delay_s: float = Field(default=0.0, ge=0.0)
     """Seconds without anomaly before the alarm returns to normal."""
+    hysteresis: float = Field(default=0.0, ge=0.0)
+    """How far below the threshold, in units of the score, it must be for that."""
+    latch: bool = False
+    """Whether an alarm that has returned must be acknowledged again."""
     priority: Literal["low", "medium", "high", "critical"] = "medium"
     """Priority of the alarm in the sense of ISA-18.2."""
     cause: str = ""

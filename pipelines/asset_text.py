@@ -29,6 +29,8 @@ EXPLAINED = {
     "alarm.false_alarms_per_day": "the budget; the threshold follows from it",
     "alarm.on_delay_s": "how long an anomaly must last to become an alarm",
     "alarm.off_delay_s": "how long it must be gone for the alarm to end",
+    "alarm.hysteresis": "how far below the threshold it must be for that, in units of the score",
+    "alarm.latch": "an alarm that has returned must be acknowledged again",
     "alarm.priority": "low, medium, high or critical",
     "alarm.cause": "likely cause, for the operator",
     "alarm.consequence": "what happens if nobody acts",

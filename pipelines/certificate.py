@@ -147,9 +147,9 @@ class _Place:
             windows[:, place] = of_channel[some]
             judged, state = running.rules.judge(windows, state)
             events = (judged.sensor_status != 0) & (self._onset.sensor_status[some] == 0)
-            for number, anomalous in enumerate(judged.anomalous):
+            for number, moves in enumerate(judged.moves):
                 at_us = int(running.times_us[first + done + number])
-                alarm, raised = running.rules.advance(alarm, anomalous, at_us)
+                alarm, raised = running.rules.advance(alarm, moves, at_us)
                 if raised or events[number, place]:
                     return (at_us - int(running.times_us[self._onset.last])) / 1e6
         return None

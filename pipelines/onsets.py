@@ -7,13 +7,15 @@ the windows after its onset are scored.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from faultwatch_edge.alarm import Alarm, AlarmState, advance, decide
+from faultwatch_edge.alarm import Alarm, AlarmState, advance
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.decisions import decide
 from faultwatch_edge.detector import Detector
 from faultwatch_edge.times import microseconds
 from features.channels import Channel
@@ -30,6 +32,8 @@ class Judged:
     """What a bundle says of consecutive windows, one by one."""
 
     anomalous: list[bool | None]
+    moves: list[bool | None]
+    """The same for the alarm: None also within the hysteresis."""
     """None = not scored."""
     sensor_status: NDArray[np.int8]
     """(window, channel); NE 107, 0 where the window had too few channels to be judged."""
@@ -66,11 +70,13 @@ class DeviceRules:
         manifest = bundle.manifest
         self._detector = Detector.from_bundle(bundle)
         self._threshold = manifest.threshold.score
+        self._hysteresis = manifest.alarm.hysteresis
         self._min_channels = manifest.window.min_channels
-        self._delays = {
-            "on_delay_us": microseconds(manifest.alarm.on_delay_s),
-            "off_delay_us": microseconds(manifest.alarm.off_delay_s),
-        }
+        self._advance = partial(
+            advance,
+            on_delay_us=microseconds(manifest.alarm.on_delay_s),
+            off_delay_us=microseconds(manifest.alarm.off_delay_s),
+        )
         self.fresh = self._detector.state
 
     def judge(
@@ -84,19 +90,24 @@ class DeviceRules:
         """
         usable = usable_windows(windows, self._min_channels)
         anomalous: list[bool | None] = [None] * len(windows)
+        moves = list(anomalous)
         status = np.zeros(windows.shape[:2], np.int8)
         self._detector.resume(state)
         if usable.any():
             scores = self._detector.score(windows[usable])
             status[usable] = scores.sensor_status
-            decisions = decide(scores.score, self._threshold, scored=scores.scored)
-            for place, decision in zip(np.flatnonzero(usable).tolist(), decisions, strict=True):
-                anomalous[place] = decision
-        return Judged(anomalous, status), self._detector.state
+            places = np.flatnonzero(usable).tolist()
+            for wanted, hysteresis in ((anomalous, 0.0), (moves, self._hysteresis)):
+                decisions = decide(
+                    scores.score, self._threshold, scored=scores.scored, hysteresis=hysteresis
+                )
+                for place, decision in zip(places, decisions, strict=True):
+                    wanted[place] = decision
+        return Judged(anomalous, moves, status), self._detector.state
 
-    def advance(self, alarm: Alarm, anomalous: bool | None, at_us: int) -> tuple[Alarm, bool]:  # noqa: FBT001
+    def advance(self, alarm: Alarm, moves: bool | None, at_us: int) -> tuple[Alarm, bool]:  # noqa: FBT001
         """Take the next window; say whether it raised the alarm."""
-        alarm, transitions = advance(alarm, anomalous=anomalous, at_us=at_us, **self._delays)
+        alarm, transitions = self._advance(alarm, anomalous=moves, at_us=at_us)
         return alarm, any(one.state is AlarmState.UNACKNOWLEDGED for one in transitions)
 
 
@@ -137,9 +148,9 @@ class UntouchedRunning:
             index = run[start : start + BATCH]
             self._states[int(index[0])] = state
             judged, state = self.rules.judge(self.windows.take(index), state)
-            for number, anomalous in zip(index.tolist(), judged.anomalous, strict=True):
-                alarm, raised = self.rules.advance(alarm, anomalous, int(self.times_us[number]))
-                self._anomalous.append(anomalous)
+            self._anomalous += judged.anomalous
+            for number, moves in zip(index.tolist(), judged.moves, strict=True):
+                alarm, raised = self.rules.advance(alarm, moves, int(self.times_us[number]))
                 self._alarms.append(alarm)
                 self._raised.append(raised)
         return alarm

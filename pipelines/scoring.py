@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from faultwatch_edge.alarm import Alarm, AlarmState, Transition, advance, decide
+from faultwatch_edge.alarm import Alarm, AlarmState, Transition, advance
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.decisions import decide
 from faultwatch_edge.detector import Detector
 from faultwatch_edge.times import microseconds
 from features.windows import Windows
@@ -95,6 +96,7 @@ class BundleScorer:
         """Windows that were scored."""
         self._detector = Detector.from_bundle(bundle)
         self._threshold = manifest.threshold.score
+        self._hysteresis = manifest.alarm.hysteresis
         self._min_channels = manifest.window.min_channels
         self._on_us = microseconds(manifest.alarm.on_delay_s)
         self._off_us = microseconds(manifest.alarm.off_delay_s)
@@ -133,6 +135,7 @@ class BundleScorer:
         found.end_us[:] = windows.end_times[index].astype(np.int64)
         found.observed[:] = window[:, :, -1]
         decisions: list[bool | None] = [None] * len(window)
+        moves = list(decisions)
         shares = np.zeros(found.contribution.shape, np.float32)
         if usable.any():
             scores = self._detector.score(window[usable])
@@ -141,21 +144,30 @@ class BundleScorer:
             shares[usable] = scores.operating_point
             found.expected[usable] = scores.reconstruction[:, :, -1]
             self.sensors.add(scores.sensor_status, window[usable], found.end_us[usable])
-            decided = decide(scores.score, self._threshold, scored=scores.scored)
-            for place, decision in zip(np.flatnonzero(usable).tolist(), decided, strict=True):
-                decisions[place] = decision
+            places = np.flatnonzero(usable).tolist()
+            for wanted, hysteresis in ((decisions, 0.0), (moves, self._hysteresis)):
+                decided = decide(
+                    scores.score, self._threshold, scored=scores.scored, hysteresis=hysteresis
+                )
+                for place, decision in zip(places, decided, strict=True):
+                    wanted[place] = decision
         self.operating_points.add(shares, decisions, found.end_us)
-        self._live(found, decisions)
+        self._live(found, decisions, moves)
         return found
 
-    def _live(self, found: ScoredWindows, decisions: Sequence[bool | None]) -> None:
+    def _live(
+        self,
+        found: ScoredWindows,
+        decisions: Sequence[bool | None],
+        moves: Sequence[bool | None],
+    ) -> None:
         """Take the windows through the alarm logic, one by one, and remember what is traced."""
         self.windows += sum(decision is not None for decision in decisions)
-        for place, (at_us, anomalous) in enumerate(
-            zip(found.end_us.tolist(), decisions, strict=True)
+        for place, (at_us, anomalous, moved) in enumerate(
+            zip(found.end_us.tolist(), decisions, moves, strict=True)
         ):
             found.anomalous[place] = bool(anomalous)
-            for changed in self._advance(anomalous, at_us):
+            for changed in self._advance(moved, at_us):
                 self._record(changed, found, place)
             if self._alarm.state in ACTIVE:
                 found.alarm[place] = True

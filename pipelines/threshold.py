@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, poisson
 
-from faultwatch_edge.alarm import count_raised
+from faultwatch_edge.decisions import count_raised
 from faultwatch_edge.manifest import ThresholdSpec
 from models.config import AlarmConfig
 from models.crossfit import NormalScores
@@ -65,6 +65,7 @@ class AlarmCounter:
                 strict=True,
             )
         )
+        self.hysteresis = alarm.hysteresis
         self.delays = (round(alarm.on_delay_s * 1e6), round(alarm.off_delay_s * 1e6))
         self.days = float(normal.scored.sum()) * window_s / SECONDS_PER_DAY
         self.scores = normal.score[normal.scored].astype(np.float64)
@@ -80,6 +81,7 @@ class AlarmCounter:
                 on_delay_us=on_delay_us,
                 off_delay_us=off_delay_us,
                 scored=scored,
+                hysteresis=self.hysteresis,
             )
             for score, scored, times_us in self.parts
         )

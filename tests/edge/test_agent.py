@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from faultwatch_edge.agent import Agent
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.message import Message
+from faultwatch_edge.orders import Order
 from faultwatch_edge.score_row import ScoreRow
 
 SECOND = 1_000_000
@@ -80,6 +82,7 @@ def test_alarm_message_says_what_where_and_since_when(bundle: Bundle) -> None:
         "contributors": [
             {"channel": "flow", "unit": "m3/h", "observed": 18.0, "expected": 10.0, "share": 1.0}
         ],
+        "first_out": "flow",
         "priority": "high",
         "message": (
             f"Feed pump 07, Plant A: Differs from normal running (flow alone), since {at(22)}"
@@ -304,3 +307,61 @@ def test_windows_scored_together_tell_the_same_operating_points(knowing: Bundle)
     together = replay(Agent(knowing, batch=50), samples)
     assert together == replay(Agent(knowing), samples)
     assert ("event", "model_health", "active", at(28)) in brief(together)
+
+
+def alarms(messages: list[Message]) -> list[Message]:
+    return [message for message in messages if message["kind"] == "alarm"]
+
+
+def with_alarm(bundle: Bundle, **changes: Any) -> Bundle:
+    """The same with other options of the alarm."""
+    manifest = bundle.manifest
+    return replace(bundle, manifest=replace(manifest, alarm=replace(manifest.alarm, **changes)))
+
+
+def test_the_channel_that_differed_first_is_told_also_when_another_differs_more(
+    bundle: Bundle,
+) -> None:
+    agent = Agent(bundle)
+    samples = [(second, [10.0, 1.0, 5.0 * second]) for second in range(60)]
+    for second, values in samples[20:]:
+        values[0] = 14.0
+        values[2] += 20.0 * max(0, second - 24)
+    messages = [one for second, row in samples for one in agent.process(second * SECOND, row)]
+    (alarm,) = alarms(messages)
+    contributors = alarm["contributors"]
+    assert isinstance(contributors, list)
+    assert [cause["channel"] for cause in contributors] == ["total", "flow"]
+    assert alarm["first_out"] == "flow"
+    assert "(total, flow; first flow)" in str(alarm["message"])
+
+
+def test_an_alarm_that_nobody_raised_has_no_first_channel(bundle: Bundle) -> None:
+    agent = Agent(bundle)
+    replay(agent, rows((20, NORMAL)))
+    order = Order("suppress", by="Kim", reason="new seal", for_s=60.0)
+    (suppressed,) = agent.obey(order, 20 * SECOND)
+    assert (suppressed["state"], suppressed["first_out"]) == ("suppressed_by_design", None)
+    assert suppressed["status"] == "function_check"
+    assert agent.tick(79 * SECOND) == []
+    (done,) = agent.tick(80 * SECOND)
+    assert done["state"] == "normal"
+
+
+def test_within_the_hysteresis_an_alarm_stays(bundle: Bundle) -> None:
+    flows = rows((20, NORMAL), (20, [18.0, 1.0]), (20, [12.5, 1.0]), (20, NORMAL))
+    plain = alarms(replay(Agent(bundle), list(flows)))
+    assert [one["transition_at"] for one in plain] == [at(26), at(50)]
+    wide = alarms(replay(Agent(with_alarm(bundle, hysteresis=1.0)), list(flows)))
+    assert [one["state"] for one in wide] == ["unacknowledged", "rtn_unacknowledged"]
+    assert wide[1]["transition_at"] == "1970-01-01T00:01:06Z"
+
+
+def test_a_latched_alarm_needs_an_acknowledgement_of_its_return(bundle: Bundle) -> None:
+    for latch, state in ((False, "normal"), (True, "rtn_unacknowledged")):
+        agent = Agent(with_alarm(bundle, latch=latch))
+        replay(agent, rows((20, NORMAL), (20, [18.0, 1.0])))
+        agent.acknowledge(40 * SECOND)
+        later = [(40 + second, [10.0, 1.0, 5.0 * second]) for second in range(20)]
+        told = [one for second, row in later for one in agent.process(second * SECOND, row)]
+        assert [one["state"] for one in alarms(told)] == [state]

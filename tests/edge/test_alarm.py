@@ -13,11 +13,10 @@ from faultwatch_edge.alarm import (
     acknowledge,
     advance,
     alarm_id,
-    count_raised,
-    decide,
 )
+from faultwatch_edge.decisions import count_raised, decide
 
-NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN, SHELVED, OUT_OF_SERVICE = AlarmState
+NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN, SHELVED, SUPPRESSED, OUT_OF_SERVICE = AlarmState
 
 decisions = st.lists(st.sampled_from([True, False, None]), max_size=40)
 delays = st.integers(0, 6)
@@ -149,27 +148,61 @@ def test_delays_are_honoured(sequence: list[bool | None], on: int, off: int) -> 
         max_size=60,
     ),
     st.sampled_from([0.5, 1.0, 3.0]),
+    st.sampled_from([0.0, 1.0, 1.5]),
     delays,
     delays,
 )
 def test_counting_the_quick_way_equals_counting_window_by_window(
-    rows: list[tuple[float, bool, int]], threshold: float, on: int, off: int
+    rows: list[tuple[float, bool, int]], threshold: float, hysteresis: float, on: int, off: int
 ) -> None:
     scores = [score for score, _, _ in rows]
     scored = np.array([passes for _, passes, _ in rows], dtype=bool)
     times_us = np.cumsum([step for _, _, step in rows], dtype=np.int64)
     alarm, plain = Alarm(), 0
     for anomalous, at_us in zip(
-        decide(scores, threshold, scored=scored), times_us.tolist(), strict=True
+        decide(scores, threshold, scored=scored, hysteresis=hysteresis),
+        times_us.tolist(),
+        strict=True,
     ):
         alarm, transitions = advance(
             alarm, anomalous=anomalous, at_us=at_us, on_delay_us=on, off_delay_us=off
         )
         plain += sum(changed.state is UNACKNOWLEDGED for changed in transitions)
     quick = count_raised(
-        scores, threshold, times_us=times_us, on_delay_us=on, off_delay_us=off, scored=scored
+        scores,
+        threshold,
+        times_us=times_us,
+        on_delay_us=on,
+        off_delay_us=off,
+        scored=scored,
+        hysteresis=hysteresis,
     )
     assert quick == plain
+
+
+def test_within_the_hysteresis_an_alarm_neither_returns_nor_is_raised() -> None:
+    scores = [3.0, 2.6, 2.6, 2.4, 2.6, 2.9, 3.0]
+    decided = decide(scores, 3.0, hysteresis=0.5)
+    assert decided == [True, None, None, False, None, None, True]
+    assert states(replay(decided, on=0, off=0)) == [
+        (0, UNACKNOWLEDGED),
+        (3, RTN),
+        (6, UNACKNOWLEDGED),
+    ]
+    assert states(replay(decided, on=0, off=1)) == [(0, UNACKNOWLEDGED)]
+
+
+def test_a_latched_alarm_that_returns_is_acknowledged_once_more() -> None:
+    alarm = Alarm()
+    told: list[Transition] = []
+    for at_us, anomalous in enumerate([True, False]):
+        alarm, changed = advance(
+            alarm, anomalous=anomalous, at_us=at_us, on_delay_us=0, off_delay_us=0, latches=True
+        )
+        told += changed
+        alarm, changed = acknowledge(alarm, at_us=at_us)
+        told += changed
+    assert states(told) == [(0, UNACKNOWLEDGED), (0, ACKNOWLEDGED), (1, RTN), (1, NORMAL)]
 
 
 def test_a_hundred_thresholds_over_fifteen_thousand_windows_are_counted_in_seconds() -> None:

@@ -1,5 +1,7 @@
 """Any order of windows and operators' verbs, against what must always hold."""
 
+from functools import partial
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -7,21 +9,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from faultwatch_edge.alarm import (
     HELD,
     LONGEST_SHELVE_US,
+    LONGEST_SUPPRESSION_US,
     Advanced,
     Alarm,
     AlarmState,
     Transition,
     acknowledge,
-    advance,
+    end_due,
     return_to_service,
     shelve,
+    suppress,
     take_out_of_service,
     unshelve,
-    unshelve_due,
+    unsuppress,
 )
+from faultwatch_edge.alarm import advance as advance_by
 
-NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN, SHELVED, OUT_OF_SERVICE = AlarmState
-DELAYS = {"on_delay_us": 2, "off_delay_us": 3}
+NORMAL, UNACKNOWLEDGED, ACKNOWLEDGED, RTN, SHELVED, SUPPRESSED, OUT_OF_SERVICE = AlarmState
+advance = partial(advance_by, on_delay_us=2, off_delay_us=3)
 
 
 class AlarmLife(RuleBasedStateMachine):
@@ -46,11 +51,11 @@ class AlarmLife(RuleBasedStateMachine):
     @rule(anomalous=st.sampled_from([True, True, False, False, None]), step=st.integers(1, 3))
     def window(self, anomalous: bool | None, step: int) -> None:  # noqa: FBT001 - a drawn value
         self.at_us += step
-        self.take(unshelve_due(self.alarm, at_us=self.at_us))
+        self.take(end_due(self.alarm, at_us=self.at_us))
         was_held = self.alarm.state in HELD
-        moved = advance(self.alarm, anomalous=anomalous, at_us=self.at_us, **DELAYS)
+        moved = advance(self.alarm, anomalous=anomalous, at_us=self.at_us)
         assert not (self.take(moved) and was_held)
-        self.untouched, _ = advance(self.untouched, anomalous=anomalous, at_us=self.at_us, **DELAYS)
+        self.untouched, _ = advance(self.untouched, anomalous=anomalous, at_us=self.at_us)
 
     @rule()
     def acknowledge(self) -> None:
@@ -60,10 +65,22 @@ class AlarmLife(RuleBasedStateMachine):
 
     @rule(during=st.integers(-1, 9))
     def shelve(self, during: int) -> None:
-        was_out = self.alarm.state is OUT_OF_SERVICE
+        before = self.alarm.state
         self.take(shelve(self.alarm, until_us=self.at_us + during, at_us=self.at_us))
-        if during > 0 and not was_out:
+        if during > 0 and before not in {OUT_OF_SERVICE, SUPPRESSED}:
             assert self.alarm.state is SHELVED
+
+    @rule(during=st.integers(-1, 9))
+    def suppress(self, during: int) -> None:
+        was_out = self.alarm.state is OUT_OF_SERVICE
+        self.take(suppress(self.alarm, until_us=self.at_us + during, at_us=self.at_us))
+        if during > 0 and not was_out:
+            assert self.alarm.state is SUPPRESSED
+
+    @rule()
+    def unsuppress(self) -> None:
+        self.take(unsuppress(self.alarm, at_us=self.at_us))
+        assert self.alarm.state is not SUPPRESSED
 
     @rule()
     def unshelve(self) -> None:
@@ -94,12 +111,15 @@ class AlarmLife(RuleBasedStateMachine):
             assert self.alarm.is_active == (self.alarm.state in {UNACKNOWLEDGED, ACKNOWLEDGED})
 
     @invariant()
-    def every_shelf_ends(self) -> None:
-        until_us = self.alarm.shelved_until_us
-        assert (until_us is not None) == (self.alarm.state is SHELVED)
-        if until_us is not None:
-            assert until_us <= self.at_us + LONGEST_SHELVE_US
-            ended, _ = unshelve_due(self.alarm, at_us=until_us)
+    def whatever_keeps_it_silent_for_a_time_ends(self) -> None:
+        shelved_us, suppressed_us = self.alarm.shelved_until_us, self.alarm.suppressed_until_us
+        assert (suppressed_us is not None) == (self.alarm.state is SUPPRESSED)
+        assert (shelved_us is not None) >= (self.alarm.state is SHELVED)
+        if self.alarm.state in {SHELVED, SUPPRESSED}:
+            assert (shelved_us or 0) <= self.at_us + LONGEST_SHELVE_US
+            assert (suppressed_us or 0) <= self.at_us + LONGEST_SUPPRESSION_US
+            last_us = max(shelved_us or 0, suppressed_us or 0)
+            ended, _ = end_due(end_due(self.alarm, at_us=last_us)[0], at_us=last_us)
             assert ended.state in {UNACKNOWLEDGED, NORMAL}
 
     @invariant()
@@ -123,14 +143,14 @@ def test_an_alarm_that_is_shelved_and_returns_meanwhile_is_normal_afterwards() -
     alarm = Alarm()
     told: list[Transition] = []
     for at_us, anomalous in enumerate([True, True, True]):
-        alarm, changed = advance(alarm, anomalous=anomalous, at_us=at_us, **DELAYS)
+        alarm, changed = advance(alarm, anomalous=anomalous, at_us=at_us)
         told += changed
     alarm, changed = shelve(alarm, until_us=20, at_us=3)
     told += changed
     for at_us in range(4, 10):
-        alarm, changed = advance(alarm, anomalous=False, at_us=at_us, **DELAYS)
+        alarm, changed = advance(alarm, anomalous=False, at_us=at_us)
         assert not changed
-    alarm, changed = unshelve_due(alarm, at_us=20)
+    alarm, changed = end_due(alarm, at_us=20)
     told += changed
     assert [(one.state, one.sequence) for one in told] == [
         (UNACKNOWLEDGED, 1),
@@ -142,4 +162,23 @@ def test_an_alarm_that_is_shelved_and_returns_meanwhile_is_normal_afterwards() -
 
 def test_a_shelf_until_far_beyond_a_week_was_set_by_a_wrong_clock_and_ends() -> None:
     shelved, _ = shelve(Alarm(), until_us=10 * LONGEST_SHELVE_US, at_us=9 * LONGEST_SHELVE_US)
-    assert unshelve_due(shelved, at_us=0)[0].state is NORMAL
+    assert end_due(shelved, at_us=0)[0].state is NORMAL
+
+
+def test_a_shelf_goes_on_after_a_suppression_that_ends_first() -> None:
+    alarm, _ = shelve(Alarm(), until_us=20, at_us=1)
+    alarm, _ = suppress(alarm, until_us=9, at_us=2)
+    assert shelve(alarm, until_us=30, at_us=3) == (alarm, ())
+    states = []
+    for at_us in (8, 9, 19, 20):
+        alarm, _ = end_due(alarm, at_us=at_us)
+        states.append(alarm.state)
+    assert states == [SUPPRESSED, SHELVED, SHELVED, NORMAL]
+
+
+def test_a_suppression_outlasts_a_shelf_and_ends_after_a_month() -> None:
+    alarm, _ = shelve(Alarm(), until_us=5, at_us=1)
+    alarm, _ = suppress(alarm, until_us=10 * LONGEST_SUPPRESSION_US, at_us=2)
+    assert end_due(alarm, at_us=5)[0].state is SUPPRESSED
+    assert end_due(alarm, at_us=2 + LONGEST_SUPPRESSION_US)[0].state is NORMAL
+    assert unsuppress(Alarm(), at_us=3) == (Alarm(), ())

@@ -130,3 +130,16 @@ def test_key_id_has_sixteen_hexadecimal_digits(manifest: Manifest) -> None:
 def test_file_is_named_after_asset_and_version(manifest: Manifest) -> None:
     assert manifest.file_name == "pump_07-3.fwb"
     assert manifest.window.sample_period_us == 1_000_000
+
+
+def test_options_of_the_alarm_that_are_not_used_are_not_written(manifest: Manifest) -> None:
+    assert b"hysteresis" not in manifest.to_json()
+    assert b"latch" not in manifest.to_json()
+    used = replace(manifest, alarm=replace(manifest.alarm, hysteresis=0.5, latch=True))
+    assert Manifest.from_json(used.to_json()) == used
+
+
+def test_a_hysteresis_from_which_no_alarm_returns_is_refused(manifest: Manifest) -> None:
+    alarm = replace(manifest.alarm, hysteresis=3.0)
+    with pytest.raises(BundleError, match="hysteresis is 3, expected less than the threshold, 3"):
+        replace(manifest, alarm=alarm)

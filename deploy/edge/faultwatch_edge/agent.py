@@ -6,21 +6,10 @@ from typing import Self
 
 import numpy as np
 
-from faultwatch_edge.alarm import (
-    Advanced,
-    Alarm,
-    AlarmState,
-    Transition,
-    acknowledge,
-    advance,
-    decide,
-    return_to_service,
-    shelve,
-    take_out_of_service,
-    unshelve,
-    unshelve_due,
-)
+from faultwatch_edge.alarm import Alarm
+from faultwatch_edge.alarming import Alarming
 from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.decisions import decide
 from faultwatch_edge.detector import GATE_OPEN, Detector
 from faultwatch_edge.events import EventLog
 from faultwatch_edge.grid import Cell, Grid, Row
@@ -39,12 +28,6 @@ from faultwatch_edge.snapshot import (
 from faultwatch_edge.times import EARLIEST_US, LATEST_US, microseconds
 from faultwatch_edge.window import Window, WindowBuffer
 
-_VERBS = {
-    "acknowledge": acknowledge,
-    "unshelve": unshelve,
-    "take_out_of_service": take_out_of_service,
-    "return_to_service": return_to_service,
-}
 LARGEST_VALUE = 1e30
 """Values beyond this are no measurement, and their squares do not fit the graph's float32."""
 
@@ -63,6 +46,8 @@ class _Verdict:
     """What the detector says about one window."""
 
     anomalous: bool | None
+    moves: bool | None
+    """The same for the alarm: None also within the hysteresis."""
     is_open: bool
     is_new_point: bool
     sensor_status: Sequence[int]
@@ -105,28 +90,28 @@ class Agent:
         self._buffer = WindowBuffer(
             length=window.length, hop=window.hop, channel_count=len(manifest.channels)
         )
-        self._on_delay_us = microseconds(manifest.alarm.on_delay_s)
-        self._off_delay_us = microseconds(manifest.alarm.off_delay_s)
+        on_delay_us = microseconds(manifest.alarm.on_delay_s)
+        off_delay_us = microseconds(manifest.alarm.off_delay_s)
         self._waiting: list[_Ended] = []
-        self._alarm = Alarm()
-        self._point = OperatingPoint(on_delay_us=self._on_delay_us, off_delay_us=self._off_delay_us)
-        self._evidence: Evidence | None = None
-        self._events = EventLog(self._writer, manifest.channels, off_delay_us=self._off_delay_us)
+        self._alarming = Alarming(manifest.alarm, self._writer)
+        self._point = OperatingPoint(on_delay_us=on_delay_us, off_delay_us=off_delay_us)
+        self._events = EventLog(self._writer, manifest.channels, off_delay_us=off_delay_us)
 
     @property
     def state(self) -> AgentState:
         """What it remembers, for ``resume``; nothing may wait to be scored (``batch`` is 1)."""
-        evidence = self._evidence
+        evidence = self._alarming.evidence
         return AgentState(
             version=VERSION,
             bundle_sha256=self._bundle_sha256,
             grid=self._grid.state,
             window=self._buffer.state,
             detector=pack(self.detector.state),
-            alarm=self._alarm,
+            alarm=self._alarming.alarm,
             point=self._point.state,
             events=self._events.state,
             evidence=None if evidence is None else to_state(evidence),
+            first_out=self._alarming.first_out,
             counts=replace(self.counts),
         )
 
@@ -140,33 +125,20 @@ class Agent:
         self._grid.resume(state.grid)
         self._buffer.resume(state.window)
         self.detector.resume(unpack(state.detector, np.float32, (self._manifest.state_size,)))
-        self._alarm = state.alarm
+        self._alarming.alarm, self._alarming.first_out = state.alarm, state.first_out
         self._point.resume(state.point)
         self._events.resume(state.events)
-        self._evidence = None if evidence is None else from_state(evidence, channels)
+        self._alarming.evidence = None if evidence is None else from_state(evidence, channels)
         self.counts = replace(state.counts)
 
     @property
     def alarm_now(self) -> Message | None:
         """The alarm as its last message would tell it now; None where all is normal."""
-        alarm = self._alarm
-        if alarm.state is AlarmState.NORMAL:
-            return None
-        told = Transition(
-            previous_state=alarm.state,
-            state=alarm.state,
-            at_us=alarm.raised_us,
-            first_onset_us=alarm.first_onset_us,
-            onset_us=alarm.onset_us,
-            raised_us=alarm.raised_us,
-            sequence=alarm.sequence,
-            occurrence=alarm.occurrence,
-        )
-        return self._writer.alarm(told, self._evidence)
+        return self._alarming.now
 
     def take_over(self, alarm: Alarm) -> None:
         """Go on with the alarm of the agent before, which ran another bundle."""
-        self._alarm = alarm
+        self._alarming.alarm = alarm
 
     def inherit(self, before: Self) -> None:
         """Go on with what an agent with another bundle of the same asset remembers.
@@ -174,7 +146,9 @@ class Agent:
         The alarm is the machine's, so it stays. Cells stay where they mean the same; what the
         other detector remembered means nothing to this one.
         """
-        self._alarm, self.counts = before._alarm, before.counts
+        self.counts = before.counts
+        self._alarming.alarm = before._alarming.alarm
+        self._alarming.first_out = before._alarming.first_out
         old, new = before._manifest, self._manifest
         if (old.channels, old.window) == (new.channels, new.window):
             state = before.state
@@ -233,15 +207,11 @@ class Agent:
             order: who, what and why.
             at_us: when it was said.
         """
-        messages = self._score_waiting()
-        if order.verb == "shelve":
-            until_us = at_us + microseconds(order.for_s or 0.0)
-            return messages + self._move(shelve(self._alarm, until_us=until_us, at_us=at_us), order)
-        return messages + self._move(_VERBS[order.verb](self._alarm, at_us=at_us), order)
+        return self._counted([*self._score_waiting(), *self._alarming.obey(order, at_us)])
 
     def tick(self, at_us: int) -> list[Message]:
         """Tell that time goes by: a shelved alarm comes back."""
-        return self._move(unshelve_due(self._alarm, at_us=at_us))
+        return self._counted(self._alarming.tick(at_us))
 
     def fall_silent(self, at_us: int) -> list[Message]:
         """Nothing comes any more: close what is open, and say that there is nothing to score."""
@@ -304,11 +274,13 @@ class Agent:
             return []
         scores = self.detector.score(np.stack(windows))
         is_new = is_new_point(scores.operating_point)
-        threshold = self._manifest.threshold.score
+        threshold, hysteresis = self._manifest.threshold.score, self._manifest.alarm.hysteresis
         decisions = decide(scores.score, threshold, scored=scores.scored)
+        moves = decide(scores.score, threshold, scored=scores.scored, hysteresis=hysteresis)
         return [
             _Verdict(
                 anomalous=anomalous,
+                moves=moves[index],
                 is_open=bool(scores.gate[index] >= GATE_OPEN),
                 is_new_point=bool(is_new[index]),
                 sensor_status=scores.sensor_status[index].tolist(),
@@ -332,12 +304,12 @@ class Agent:
         messages = self._events.data_quality(what, at_us, is_poor=True)
         self._point.advance(is_new=False, anomalous=None, at_us=at_us)
         messages += self._advance(None, at_us)
-        self._report(ScoreRow(at_us, None, None, None, self._alarm.state))
+        self._report(ScoreRow(at_us, None, None, None, self._alarming.alarm.state))
         return messages
 
     def _judge(self, at_us: int, verdict: _Verdict) -> list[Message]:
         """A window that the detector has seen."""
-        self._evidence = verdict.evidence
+        self._alarming.evidence = verdict.evidence
         anomalous, is_open = verdict.anomalous, verdict.is_open
         is_blind = is_open and anomalous is None
         what = "Not scored, the detector gave no number" if is_blind else "Has data again"
@@ -351,8 +323,8 @@ class Agent:
             number = verdict.evidence.score
             messages += self._events.anomaly(verdict.evidence, at_us, anomalous=anomalous)
         messages += self._locate(verdict, at_us)
-        messages += self._advance(anomalous, at_us)
-        self._report(ScoreRow(at_us, number, anomalous, is_open, self._alarm.state))
+        messages += self._advance(verdict.moves, at_us)
+        self._report(ScoreRow(at_us, number, anomalous, is_open, self._alarming.alarm.state))
         return messages
 
     def _locate(self, verdict: _Verdict, at_us: int) -> list[Message]:
@@ -362,23 +334,13 @@ class Agent:
         )
         return [self._writer.operating_point(changed, verdict.evidence)] if changed else []
 
-    def _advance(self, anomalous: bool | None, at_us: int) -> list[Message]:  # noqa: FBT001
-        return self._move(
-            advance(
-                self._alarm,
-                anomalous=anomalous,
-                at_us=at_us,
-                on_delay_us=self._on_delay_us,
-                off_delay_us=self._off_delay_us,
-            )
-        )
+    def _advance(self, moves: bool | None, at_us: int) -> list[Message]:  # noqa: FBT001
+        return self._counted(self._alarming.take(moves, at_us))
 
-    def _move(self, advanced: Advanced, order: Order | None = None) -> list[Message]:
-        self._alarm, transitions = advanced
-        self.counts.alarms_raised += sum(
-            changed.state is AlarmState.UNACKNOWLEDGED for changed in transitions
-        )
-        return [self._writer.alarm(changed, self._evidence, order) for changed in transitions]
+    def _counted(self, messages: list[Message]) -> list[Message]:
+        self.counts.alarms_raised += self._alarming.raised
+        self._alarming.raised = 0
+        return messages
 
     def _report(self, row: ScoreRow) -> None:
         if self._on_score is not None:

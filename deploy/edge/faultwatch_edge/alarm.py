@@ -9,9 +9,17 @@
           │  └──────── acknowledged ◄─┘        └──► rtn_unacknowledged
           └──────────────────────────────────────────┘ acknowledge
 
-From each of these a person can *shelve* the alarm until a time, or take it *out of service*: the
-machine is watched on, nothing is announced. When that ends, the alarm is ``unacknowledged`` if the
-machine differs from itself then, else ``normal``.
+From each of these a person can *shelve* the alarm until a time, *suppress* it for as long as
+somebody works on the machine, or take it *out of service*: the machine is watched on, nothing is
+announced. When that ends, the alarm is ``unacknowledged`` if the machine differs from itself then,
+else ``normal``. Out of service outlasts the others; a shelf goes on when a suppression ends first.
+
+A *latched* alarm that returns is ``rtn_unacknowledged`` also where it was acknowledged before: a
+person acknowledges once more that it is over. *Hysteresis* acts on the return only: a score below
+the threshold, but by less than it, neither raises an alarm nor lets one return.
+
+While the machine runs in a way that is not scored (start-up, another regime) nothing is raised and
+nothing returns: an alarm that stands is not lost because the machine tripped.
 
 A delay runs over consecutive scored windows: a window that is not scored, or a cut of the sequence,
 forgets a delay that runs and leaves the state as it is.
@@ -20,12 +28,7 @@ forgets a delay that runs and leaves the state as it is.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from faultwatch_edge.times import to_compact
-
-_NOT_SCORED = -1
 
 
 class AlarmState(StrEnum):
@@ -36,13 +39,17 @@ class AlarmState(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     RTN_UNACKNOWLEDGED = "rtn_unacknowledged"
     SHELVED = "shelved"
+    SUPPRESSED_BY_DESIGN = "suppressed_by_design"
     OUT_OF_SERVICE = "out_of_service"
 
 
-HELD = frozenset({AlarmState.SHELVED, AlarmState.OUT_OF_SERVICE})
+HELD = frozenset({AlarmState.SHELVED, AlarmState.SUPPRESSED_BY_DESIGN, AlarmState.OUT_OF_SERVICE})
 """States in which a person wants to hear nothing of it."""
-LONGEST_SHELVE_US = 7 * 24 * 3600 * 1_000_000
+_DAY_US = 24 * 3600 * 1_000_000
+LONGEST_SHELVE_US = 7 * _DAY_US
 """A shelved alarm comes back after a week at the latest."""
+LONGEST_SUPPRESSION_US = 30 * _DAY_US
+"""So long maintenance lasts at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class Alarm:
     """Transitions of this alarm so far."""
     occurrence: int = 0
     """How often this alarm has been raised."""
+    suppressed_until_us: int | None = None
+    """When a suppression ends by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +95,24 @@ Advanced = tuple[Alarm, tuple[Transition, ...]]
 
 
 def advance(
-    alarm: Alarm, *, anomalous: bool | None, at_us: int, on_delay_us: int, off_delay_us: int
+    alarm: Alarm,
+    *,
+    anomalous: bool | None,
+    at_us: int,
+    on_delay_us: int,
+    off_delay_us: int,
+    latches: bool = False,
 ) -> Advanced:
     """Take the next window.
 
     Args:
         alarm: the alarm so far.
-        anomalous: whether the window is; None = not scored, or the sequence was cut.
+        anomalous: whether the window is; None = not scored, neither clearly anomalous nor clearly
+            normal (hysteresis), or the sequence was cut.
         at_us: end of the window, later than that of the window before.
         on_delay_us: how long windows stay anomalous before the alarm is raised.
         off_delay_us: how long windows stay normal before it returns.
+        latches: whether a return needs an acknowledgement of its own.
 
     Returns:
         The alarm from now on, and the transitions: one or none.
@@ -118,7 +135,7 @@ def advance(
         return (alarm if alarm.pending_us == since_us else replace(alarm, pending_us=since_us)), ()
     if anomalous:
         return _raised(alarm, since_us=since_us, at_us=at_us)
-    return _returned(alarm, at_us)
+    return _returned(alarm, at_us, latches=latches)
 
 
 def acknowledge(alarm: Alarm, *, at_us: int) -> Advanced:
@@ -136,15 +153,15 @@ def acknowledge(alarm: Alarm, *, at_us: int) -> Advanced:
 
 
 def shelve(alarm: Alarm, *, until_us: int, at_us: int) -> Advanced:
-    """Announce nothing until a time, a week at most; an alarm out of service stays that.
+    """Announce nothing until a time, a week at most; without effect where nothing is announced.
 
     Example:
         >>> shelved, _ = shelve(Alarm(), until_us=9, at_us=1)
         >>> shelved, _ = advance(shelved, anomalous=True, at_us=2, on_delay_us=0, off_delay_us=0)
-        >>> shelved.state, unshelve_due(shelved, at_us=9)[0].state
+        >>> shelved.state, end_due(shelved, at_us=9)[0].state
         (<AlarmState.SHELVED: 'shelved'>, <AlarmState.UNACKNOWLEDGED: 'unacknowledged'>)
     """
-    if alarm.state is AlarmState.OUT_OF_SERVICE or until_us <= at_us:
+    if alarm.state in HELD - {AlarmState.SHELVED} or until_us <= at_us:
         return alarm, ()
     until_us = min(until_us, at_us + LONGEST_SHELVE_US)
     return _held(replace(alarm, shelved_until_us=until_us), AlarmState.SHELVED, at_us)
@@ -155,19 +172,52 @@ def unshelve(alarm: Alarm, *, at_us: int) -> Advanced:
     return _released(alarm, at_us) if alarm.state is AlarmState.SHELVED else (alarm, ())
 
 
-def unshelve_due(alarm: Alarm, *, at_us: int) -> Advanced:
-    """A shelved alarm counts again if its time is over, or so far off that a clock was wrong."""
-    until_us = alarm.shelved_until_us
-    if until_us is None or at_us < until_us <= at_us + LONGEST_SHELVE_US:
+def suppress(alarm: Alarm, *, until_us: int, at_us: int) -> Advanced:
+    """Somebody works on the machine until a time, a month at most; one out of service stays that.
+
+    Example:
+        >>> suppressed, _ = suppress(Alarm(), until_us=9, at_us=1)
+        >>> suppressed.state, end_due(suppressed, at_us=9)[0].state
+        (<AlarmState.SUPPRESSED_BY_DESIGN: 'suppressed_by_design'>, <AlarmState.NORMAL: 'normal'>)
+    """
+    if alarm.state is AlarmState.OUT_OF_SERVICE or until_us <= at_us:
         return alarm, ()
-    return unshelve(alarm, at_us=at_us)
+    until_us = min(until_us, at_us + LONGEST_SUPPRESSION_US)
+    suppressed = replace(alarm, suppressed_until_us=until_us)
+    return _held(suppressed, AlarmState.SUPPRESSED_BY_DESIGN, at_us)
+
+
+def unsuppress(alarm: Alarm, *, at_us: int) -> Advanced:
+    """The work is done; a shelf that has not ended goes on."""
+    if alarm.state is not AlarmState.SUPPRESSED_BY_DESIGN:
+        return alarm, ()
+    done = replace(alarm, suppressed_until_us=None)
+    if _is_over(done.shelved_until_us, LONGEST_SHELVE_US, at_us):
+        return _released(done, at_us)
+    return _moved(done, AlarmState.SHELVED, at_us, pending_us=alarm.pending_us)
+
+
+def end_due(alarm: Alarm, *, at_us: int) -> Advanced:
+    """What was to last until a time ends, also where it is so far off that a clock was wrong."""
+    if alarm.state is AlarmState.SHELVED:
+        is_over = _is_over(alarm.shelved_until_us, LONGEST_SHELVE_US, at_us)
+        return unshelve(alarm, at_us=at_us) if is_over else (alarm, ())
+    if alarm.state is AlarmState.SUPPRESSED_BY_DESIGN:
+        is_over = _is_over(alarm.suppressed_until_us, LONGEST_SUPPRESSION_US, at_us)
+        return unsuppress(alarm, at_us=at_us) if is_over else (alarm, ())
+    return alarm, ()
+
+
+def _is_over(until_us: int | None, longest_us: int, at_us: int) -> bool:
+    return until_us is None or not at_us < until_us <= at_us + longest_us
 
 
 def take_out_of_service(alarm: Alarm, *, at_us: int) -> Advanced:
     """Announce nothing until somebody says otherwise."""
     if alarm.state is AlarmState.OUT_OF_SERVICE:
         return alarm, ()
-    return _held(replace(alarm, shelved_until_us=None), AlarmState.OUT_OF_SERVICE, at_us)
+    ended = replace(alarm, shelved_until_us=None, suppressed_until_us=None)
+    return _held(ended, AlarmState.OUT_OF_SERVICE, at_us)
 
 
 def return_to_service(alarm: Alarm, *, at_us: int) -> Advanced:
@@ -200,11 +250,11 @@ def _raised(alarm: Alarm, *, since_us: int, at_us: int) -> Advanced:
     )
 
 
-def _returned(alarm: Alarm, at_us: int) -> Advanced:
+def _returned(alarm: Alarm, at_us: int, *, latches: bool) -> Advanced:
     returned = replace(alarm, is_active=False, pending_us=None)
     if alarm.state in HELD:
         return returned, ()
-    is_seen = alarm.state is AlarmState.ACKNOWLEDGED
+    is_seen = alarm.state is AlarmState.ACKNOWLEDGED and not latches
     to = AlarmState.NORMAL if is_seen else AlarmState.RTN_UNACKNOWLEDGED
     return _moved(returned, to, at_us)
 
@@ -249,79 +299,3 @@ def _moved(alarm: Alarm, state: AlarmState, at_us: int, pending_us: int | None =
         occurrence=moved.occurrence,
     )
     return moved, (transition,)
-
-
-def decide(
-    scores: ArrayLike, threshold: float, *, scored: NDArray[np.bool_] | None = None
-) -> list[bool | None]:
-    """Whether each window is anomalous: True, False, or None where it was not scored.
-
-    A score that is not finite counts as not scored. Compared in float64, so that one score gets one
-    answer everywhere.
-
-    Example:
-        >>> decide([1.0, 3.0, 5.0, float("nan")], 3.0)
-        [False, True, True, None]
-    """
-    words: tuple[bool | None, ...] = (False, True, None)
-    return [words[code] for code in _decision_codes(scores, threshold, scored).tolist()]
-
-
-def count_raised(
-    scores: ArrayLike,
-    threshold: float,
-    *,
-    times_us: NDArray[np.int64],
-    on_delay_us: int,
-    off_delay_us: int,
-    scored: NDArray[np.bool_] | None = None,
-) -> int:
-    """How often the windows of one sequence would raise the alarm, if nobody acknowledged it.
-
-    Counts transitions into ``unacknowledged`` by ``advance``, which sees only the windows at which
-    something can change: the first and the last of each run of equal decisions that outlasts its
-    delay. Shorter runs only forget a delay that runs, and a run that outlasts its own leaves none.
-
-    Args:
-        scores: (window,)
-        threshold: a window whose score is this or higher is anomalous.
-        times_us: (window,), ends of the windows, increasing.
-        on_delay_us: see ``advance``.
-        off_delay_us: see ``advance``.
-        scored: (window,), whether the gate let the window pass; None = all.
-
-    Example:
-        >>> times_us = np.arange(8)
-        >>> scores = [0.0, 9.0, 0.0, 9.0, 9.0, 0.0, 9.0, 9.0]
-        >>> count_raised(scores, 5.0, times_us=times_us, on_delay_us=1, off_delay_us=0)
-        2
-    """
-    codes = _decision_codes(scores, threshold, scored)
-    if not len(codes):
-        return 0
-    firsts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
-    lasts = np.append(firsts[1:], len(codes)) - 1
-    delays = np.where(codes[firsts] == 1, on_delay_us, off_delay_us)
-    outlasts = (times_us[lasts] - times_us[firsts] >= delays) & (codes[firsts] != _NOT_SCORED)
-    first_us, last_us = times_us[firsts[outlasts]], times_us[lasts[outlasts]]
-    alarm, raised = Alarm(), 0
-    runs = zip(codes[firsts[outlasts]].tolist(), first_us.tolist(), last_us.tolist(), strict=True)
-    for code, *window_times_us in runs:
-        for at_us in sorted(set(window_times_us)):
-            alarm, transitions = advance(
-                alarm,
-                anomalous=code == 1,
-                at_us=at_us,
-                on_delay_us=on_delay_us,
-                off_delay_us=off_delay_us,
-            )
-            raised += sum(changed.state is AlarmState.UNACKNOWLEDGED for changed in transitions)
-    return raised
-
-
-def _decision_codes(
-    scores: ArrayLike, threshold: float, scored: NDArray[np.bool_] | None
-) -> NDArray[np.int8]:
-    values = np.asarray(scores, dtype=np.float64)
-    usable = np.isfinite(values) if scored is None else np.isfinite(values) & scored
-    return np.where(usable, values >= threshold, _NOT_SCORED).astype(np.int8)

@@ -9,8 +9,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from faultwatch_edge.alarm import decide
 from faultwatch_edge.bundle import Bundle, Manifest
+from faultwatch_edge.decisions import decide
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.grid import Cell
 from faultwatch_edge.interface import check_interface, check_outputs

@@ -144,9 +144,13 @@ class AlarmSpec:
     """What the operator does."""
     enabled: bool
     """False: a shadow; scored and journalled, not announced."""
+    hysteresis: float = 0.0
+    """How far below the threshold, in units of the score, windows must be for it to return."""
+    latch: bool = False
+    """Whether a return needs an acknowledgement of its own."""
 
     def __post_init__(self) -> None:
-        for name in ("on_delay_s", "off_delay_s"):
+        for name in ("on_delay_s", "off_delay_s", "hysteresis"):
             _check(
                 getattr(self, name) >= 0, f"alarm.{name} is {getattr(self, name)}, expected >= 0"
             )
@@ -193,6 +197,11 @@ class Manifest:
         )
         _check_utc(self.created_at)
         self._check_channels()
+        _check(
+            self.alarm.hysteresis < self.threshold.score or not self.alarm.hysteresis,
+            f"alarm.hysteresis is {self.alarm.hysteresis:g}, expected less than the threshold, "
+            f"{self.threshold.score:g}: no alarm would ever return",
+        )
 
     def _check_channels(self) -> None:
         count = len(self.channels)
@@ -217,10 +226,17 @@ class Manifest:
         return f"{self.asset_id}-{self.version}.fwb"
 
     def to_json(self) -> bytes:
-        """The document ``manifest.json``; the same manifest gives the same bytes."""
+        """The document ``manifest.json``; the same manifest gives the same bytes.
+
+        What was added to the contract is left out where it is not used, for older agents.
+        """
+        document = asdict(self)
+        for name in ("hysteresis", "latch"):
+            if not document["alarm"][name]:
+                del document["alarm"][name]
         try:
             text = json.dumps(
-                asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+                document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
             )
             return f"{text}\n".encode()
         except (TypeError, ValueError) as error:

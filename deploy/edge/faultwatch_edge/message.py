@@ -48,6 +48,7 @@ _WHAT: Final[Mapping[AlarmState, str]] = {
     AlarmState.ACKNOWLEDGED: "Acknowledged",
     AlarmState.RTN_UNACKNOWLEDGED: "Back to normal, not acknowledged",
     AlarmState.SHELVED: "Shelved",
+    AlarmState.SUPPRESSED_BY_DESIGN: "Suppressed, at work on it",
     AlarmState.OUT_OF_SERVICE: "Out of service",
 }
 
@@ -95,15 +96,27 @@ class MessageWriter:
         self._is_historical = is_historical
 
     def alarm(
-        self, transition: Transition, evidence: Evidence | None, order: Order | None = None
+        self,
+        transition: Transition,
+        evidence: Evidence | None,
+        order: Order | None = None,
+        *,
+        first_out: str | None = None,
     ) -> Message:
-        """The message of one transition of the alarm, and of the order that it followed."""
+        """The message of one transition of the alarm.
+
+        Args:
+            transition: what changed.
+            evidence: of the last window.
+            order: which it followed.
+            first_out: channel that differed first.
+        """
         manifest, spec = self._manifest, self._manifest.alarm
         abnormal = transition.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED)
         contributors = self._contributors(evidence)
         what = _WHAT[transition.state]
         if abnormal:
-            what += _named(contributors)
+            what += _named(contributors, first_out)
         if order is not None:
             what += f" by {order.by}"
         return {
@@ -121,6 +134,7 @@ class MessageWriter:
             "transition_at": to_iso(transition.at_us),
             **self._numbers(evidence),
             "contributors": contributors,
+            "first_out": first_out,
             "priority": spec.priority,
             "message": self._text(
                 what, f"{'since' if abnormal else 'began'} {to_iso(transition.onset_us)}"
@@ -132,6 +146,11 @@ class MessageWriter:
             "reason": None if order is None else order.reason,
             **self._tail(),
         }
+
+    def first_named(self, evidence: Evidence) -> str | None:
+        """The channel that differs most; None where none does."""
+        contributors = self._contributors(evidence)
+        return str(contributors[0]["channel"]) if contributors else None
 
     def event(self, occurrence: Occurrence, evidence: Evidence | None) -> Message:
         """The message of the beginning or the end of an event."""
@@ -260,20 +279,27 @@ def _status(state: AlarmState) -> int:
     return OUT_OF_SPECIFICATION if abnormal else GOOD
 
 
-def _named(contributors: Sequence[Message]) -> str:
+def _named(contributors: Sequence[Message], first_out: str | None = None) -> str:
     """The first channels in brackets, or the only one; nothing where there is none.
+
+    Then the channel that differed first, where it is another than is named first and there is room.
 
     Example:
         >>> flow, speed = {"channel": "flow", "share": 0.8}, {"channel": "speed", "share": 0.2}
         >>> _named([flow, speed]), _named([flow | {"share": 1.0}]), _named([])
         (' (flow, speed)', ' (flow alone)', '')
+        >>> _named([flow, speed], "level")
+        ' (flow, speed; first level)'
     """
     if not contributors:
         return ""
     if float(str(contributors[0]["share"])) >= ALONE:
         return f" ({_fitting([str(contributors[0]['channel'])])} alone)"
     names = [str(cause["channel"]) for cause in contributors[:_MOST_NAMED]]
-    return f" ({_fitting(names)})"
+    causes = _fitting(names)
+    first = f"; first {first_out}"
+    has_room = first_out not in (None, names[0]) and len(causes) + len(first) <= _MOST_CAUSES
+    return f" ({causes}{first if has_room else ''})"
 
 
 def _fitting(names: list[str]) -> str:

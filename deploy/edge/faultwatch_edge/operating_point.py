@@ -1,5 +1,6 @@
 """Whether the machine runs where training never was, though nothing else speaks of a fault."""
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -40,7 +41,7 @@ class OperatingPoint:
 
     def __init__(self, *, on_delay_us: int, off_delay_us: int) -> None:
         self._alarm = Alarm()
-        self._delays = {"on_delay_us": on_delay_us, "off_delay_us": off_delay_us}
+        self._advance = partial(advance, on_delay_us=on_delay_us, off_delay_us=off_delay_us)
 
     @property
     def is_new(self) -> bool:
@@ -66,5 +67,5 @@ class OperatingPoint:
             at_us: end of the window.
         """
         told = None if anomalous is None else is_new and not anomalous
-        self._alarm, changes = advance(self._alarm, anomalous=told, at_us=at_us, **self._delays)
+        self._alarm, changes = self._advance(self._alarm, anomalous=told, at_us=at_us)
         return changes[0] if changes else None

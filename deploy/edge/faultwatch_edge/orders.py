@@ -3,20 +3,27 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from faultwatch_edge.alarm import LONGEST_SHELVE_US
+from faultwatch_edge.alarm import LONGEST_SHELVE_US, LONGEST_SUPPRESSION_US
 from faultwatch_edge.errors import BundleError
 from faultwatch_edge.strict_json import read_json
 
 Verb = Literal[
-    "acknowledge", "shelve", "unshelve", "take_out_of_service", "return_to_service", "roll_back"
+    "acknowledge",
+    "shelve",
+    "unshelve",
+    "suppress",
+    "unsuppress",
+    "take_out_of_service",
+    "return_to_service",
+    "roll_back",
 ]
 """What is said to an alarm; ``roll_back``: to the bundle, to make way for the one before it."""
 LARGEST: Final = 4096
 """Bytes of an order."""
 _LONGEST_NAME: Final = 64
 _LONGEST_REASON: Final = 200
-_LONGEST_S: Final = LONGEST_SHELVE_US / 1e6
-_NEED_REASON: Final = frozenset({"shelve", "take_out_of_service", "roll_back"})
+_LONGEST_S: Final = {"shelve": LONGEST_SHELVE_US / 1e6, "suppress": LONGEST_SUPPRESSION_US / 1e6}
+_NEED_REASON: Final = frozenset({"shelve", "suppress", "take_out_of_service", "roll_back"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +43,9 @@ class Order:
     by: str
     """Who says so."""
     reason: str = ""
-    """Why; needed to shelve, and to take out of service."""
+    """Why; needed for whatever keeps something from being told, and to roll back."""
     for_s: float | None = None
-    """How long the alarm is shelved."""
+    """How long the alarm is shelved or suppressed."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.by.strip()) <= _LONGEST_NAME or not self.by.isprintable():
@@ -47,10 +54,15 @@ class Order:
             raise BundleError(f"reason is too long, expected a line of at most {_LONGEST_REASON}")
         if self.verb in _NEED_REASON and not self.reason.strip():
             raise BundleError("reason is empty, expected why")
-        if (self.verb == "shelve") != (self.for_s is not None):
-            raise BundleError("for_s goes with 'shelve', expected how many seconds it lasts")
-        if self.for_s is not None and not 0 < self.for_s <= _LONGEST_S:
-            raise BundleError(f"for_s is {self.for_s:g}, expected more than 0, a week at most")
+        longest_s = _LONGEST_S.get(self.verb)
+        if (longest_s is None) != (self.for_s is None):
+            raise BundleError(
+                "for_s goes with 'shelve' and 'suppress', expected how many seconds it lasts"
+            )
+        if self.for_s is not None and not 0 < self.for_s <= (longest_s or 0.0):
+            raise BundleError(
+                f"for_s is {self.for_s:g}, expected more than 0, {longest_s:g} at most"
+            )
 
 
 def read_order(body: bytes) -> Order:

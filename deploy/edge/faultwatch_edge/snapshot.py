@@ -35,6 +35,16 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstOut:
+    """Channels that differed first: names; None = none."""
+
+    pending: str | None = None
+    """Since the on-delay that ran last."""
+    raised: str | None = None
+    """In the last occurrence of the alarm."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceState:
     """What was known at the last window; arrays are packed."""
 
@@ -59,6 +69,7 @@ class AgentState:
     events: EventState
     evidence: EvidenceState | None
     counts: Counts
+    first_out: FirstOut = FirstOut()
 
 
 def to_state(evidence: Evidence) -> EvidenceState:

@@ -216,12 +216,13 @@ class Watched:
     def view(self) -> Message:
         """What an operator sees of it."""
         manifest, state = self.bundle.manifest, self.agent.state
-        until_us = state.alarm.shelved_until_us
+        until_us = state.alarm.suppressed_until_us or state.alarm.shelved_until_us
         return {
             "asset": self.asset,
             "name": ", ".join(filter(None, [manifest.asset_name, manifest.site])),
             "state": state.alarm.state.value,
-            "shelved_until": None if until_us is None else to_iso(until_us),
+            "priority": manifest.alarm.priority,
+            "silent_until": None if until_us is None else to_iso(until_us),
             "shadow": not manifest.alarm.enabled,
             "alarm": self.agent.alarm_now,
             "events": [_told(one) for one in state.events.active if one.condition != ANOMALY],

@@ -75,7 +75,15 @@ def test_the_operator_sees_what_is_wrong_acknowledges_and_shelves_it(tab: Tab) -
     tab.get_by_label("Reason").fill("impeller ordered")
     tab.get_by_role("button", name="Send").click()
     tab.locator("article.shelved").wait_for()
-    assert "Shelved until" in card.inner_text()
+    assert "Shelved, until" in card.inner_text()
+    assert "First to differ: flow" in card.inner_text()
+    card.get_by_role("button", name="Suppress for maintenance").click()
+    tab.get_by_label("Reason").fill("changing the impeller")
+    tab.get_by_role("button", name="Send").click()
+    tab.locator("article.suppressed_by_design").wait_for()
+    card.get_by_role("button", name="Maintenance is done").click()
+    tab.get_by_role("button", name="Send").click()
+    tab.locator("article.shelved").wait_for()
 
 
 def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, str, Any]:

@@ -21,6 +21,8 @@ from mlflow.exceptions import MlflowException
 from faultwatch_edge.config import RegistryConfig
 from faultwatch_edge.errors import SourceError
 from faultwatch_edge.registry import RegistryMirror
+from faultwatch_edge.renewal import Renewal
+from faultwatch_edge.spool import Spool
 from pipelines.settings import Settings
 from pipelines.up import mlflow_arguments
 
@@ -151,6 +153,12 @@ def follow(agent: Any, address: str) -> None:
     agent.config.write_text(f'{text}\n[registry]\naddress = "{address}"\nevery_s = 1\n')
 
 
+def kept_slots(agent: Any) -> str:
+    folder = agent.config.parent / "state"
+    with Spool(folder / "spool.db") as spool:
+        return str(spool.state(Renewal.memory(folder / "registry" / ASSET)))
+
+
 def test_an_agent_follows_the_champion_and_goes_back_with_it(
     client: MlflowClient, registered: Registered, agent: Any, peer: Any, wait_for: Any
 ) -> None:
@@ -165,6 +173,7 @@ def test_an_agent_follows_the_champion_and_goes_back_with_it(
         client.set_registered_model_alias(ASSET, "champion", str(second))
         makes_way = f"version {first} makes way for version {second}"
         wait_for(lambda: makes_way in agent.said, "the newer bundle", patience_s=40)
+        wait_for(lambda: f'"{ASSET}-{second}.fwb"' in kept_slots(agent), "its slot")
         agent.end(signal.SIGKILL)
         agent.start()
         client.set_registered_model_alias(ASSET, "champion", str(first))

@@ -4,22 +4,24 @@
 
 const WORDS = {
   normal: "Normal", unacknowledged: "Alarm", acknowledged: "Alarm, acknowledged",
-  rtn_unacknowledged: "Back to normal, not acknowledged", shelved: "Shelved", out_of_service: "Out of service",
+  rtn_unacknowledged: "Back to normal, not acknowledged", shelved: "Shelved", suppressed_by_design: "Suppressed, at work on it", out_of_service: "Out of service",
 };
 const ORDERS = {
-  acknowledge: "Acknowledge", shelve: "Shelve", unshelve: "End the shelf",
+  acknowledge: "Acknowledge", shelve: "Shelve", unshelve: "End the shelf", suppress: "Suppress for maintenance", unsuppress: "Maintenance is done",
   take_out_of_service: "Take out of service", return_to_service: "Return to service",
 };
 const POSSIBLE = {
-  normal: ["shelve", "take_out_of_service"],
-  unacknowledged: ["acknowledge", "shelve", "take_out_of_service"],
-  acknowledged: ["shelve", "take_out_of_service"],
-  rtn_unacknowledged: ["acknowledge", "shelve", "take_out_of_service"],
-  shelved: ["unshelve", "take_out_of_service"],
+  normal: ["shelve", "suppress", "take_out_of_service"],
+  unacknowledged: ["acknowledge", "shelve", "suppress", "take_out_of_service"],
+  acknowledged: ["shelve", "suppress", "take_out_of_service"],
+  rtn_unacknowledged: ["acknowledge", "shelve", "suppress", "take_out_of_service"],
+  shelved: ["unshelve", "suppress", "take_out_of_service"],
+  suppressed_by_design: ["unsuppress", "take_out_of_service"],
   out_of_service: ["return_to_service"],
 };
 const SINKS = { mqtt: "the broker", webhook: "the web address", file: "the file" };
-const REASONED = ["shelve", "take_out_of_service"];
+const REASONED = ["shelve", "suppress", "take_out_of_service"];
+const LASTING = ["shelve", "suppress"];
 const byId = (id) => document.getElementById(id);
 
 function make(tag, text, kind) {
@@ -77,6 +79,7 @@ function card(asset) {
   shown.dataset.asset = asset.asset;
   const top = make("div", undefined, "top");
   top.append(make("h2", asset.name || asset.asset), make("span", WORDS[asset.state], "state"));
+  if (asset.priority) top.append(make("span", `priority ${asset.priority}`, "faint"));
   if (asset.shadow) top.append(make("span", "shadow: not announced", "shadow"));
   const orders = make("div", undefined, "orders");
   for (const verb of POSSIBLE[asset.state]) {
@@ -89,8 +92,10 @@ function card(asset) {
   const alarm = asset.alarm;
   if (alarm) {
     shown.append(make("p", alarm.message));
-    if (asset.shelved_until) shown.append(make("p", `Shelved until ${when(asset.shelved_until)}`, "faint"));
+    if (asset.silent_until) shown.append(make("p", `${WORDS[asset.state]}, until ${when(asset.silent_until)}`, "faint"));
+    if (alarm.occurrence > 1) shown.append(make("p", `Raised ${alarm.occurrence} times`, "faint"));
     if (alarm.contributors.length) shown.append(contributors(alarm.contributors));
+    if (alarm.first_out) shown.append(make("p", `First to differ: ${alarm.first_out}`, "faint"));
     const texts = make("dl");
     for (const name of ["cause", "consequence", "action"]) {
       if (alarm[name]) texts.append(make("dt", name[0].toUpperCase() + name.slice(1)), make("dd", alarm[name]));
@@ -111,7 +116,7 @@ function ask(asset, verb) {
   const dialog = byId("order");
   byId("order-title").textContent = `${ORDERS[verb]}: ${asset.name || asset.asset}`;
   byId("order-error").textContent = "";
-  byId("for-label").hidden = verb !== "shelve";
+  byId("for-label").hidden = !LASTING.includes(verb);
   byId("reason").required = REASONED.includes(verb);
   byId("by").value = sessionStorage.getItem("by") || "";
   byId("reason").value = "";
@@ -119,7 +124,7 @@ function ask(asset, verb) {
     event.preventDefault();
     if (!dialog.querySelector("form").reportValidity()) return;
     sessionStorage.setItem("by", byId("by").value);
-    const order = { verb, by: byId("by").value, reason: byId("reason").value, for_s: verb === "shelve" ? Number(byId("for").value) : null };
+    const order = { verb, by: byId("by").value, reason: byId("reason").value, for_s: LASTING.includes(verb) ? Number(byId("for").value) : null };
     const answer = await fetch(`orders/${encodeURIComponent(asset.asset)}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(order) });
     if (answer.ok) { dialog.close(); refresh(); } else byId("order-error").textContent = await answer.text();
   };
