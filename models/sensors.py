@@ -62,6 +62,8 @@ class NormalMotion(NamedTuple):
     """The highest peak, as `turns_and_peaks` gives them."""
     turn: Float[Tensor, " channel"]
     """The sharpest turn."""
+    step: Float[Tensor, " channel"]
+    """The largest change from a cell to the next."""
     roughness: Float[Tensor, " channel"]
     """Mean turn of the roughest window, as a share of the sharpest."""
 
@@ -83,7 +85,8 @@ class SensorStatus(nn.Module):
 
     Example:
         >>> channels = [Channel(name="level", range=(0.0, 100.0)), Channel(name="flow")]
-        >>> motion = NormalMotion(*torch.tensor([[0.0], [99], [1], [3], [9], [0.5]]).expand(-1, 2))
+        >>> numbers = [[0.0], [99], [1], [3], [9], [3], [0.5]]
+        >>> motion = NormalMotion(*torch.tensor(numbers).expand(-1, 2))
         >>> status = SensorStatus(channels, motion, length=6)
         >>> level, flow = [1.0, 2.0, 3.0, 4.0, 5.0, 101.0], [4.0] * 6
         >>> codes, believed = status(torch.tensor([[level, flow]]), torch.ones(1))
@@ -116,7 +119,9 @@ class SensorStatus(nn.Module):
         self.register_buffer("stuck_run", torch.where(is_judged, stuck_run, UNBOUNDED))
         size = torch.maximum(motion.lowest.abs(), motion.highest.abs())
         turns = moves & (motion.peak > ROUNDING * size)
-        self.register_buffer("peak", torch.where(turns, motion.peak, UNBOUNDED))
+        # A channel that holds each value for several cells has no peak: a step is what it can do.
+        peak = torch.where(turns, motion.peak, motion.step)
+        self.register_buffer("peak", torch.where(moves & (peak > ROUNDING * size), peak, UNBOUNDED))
         self.register_buffer("turn", torch.where(turns, motion.turn, UNBOUNDED))
         self.register_buffer("roughness", torch.where(turns, motion.roughness, 1.0))
 
@@ -263,7 +268,7 @@ def _motion(
     stretch: NDArray[np.int64],
     ends: NDArray[np.int64],
     length: int,
-) -> tuple[float, float, float, float, float, float]:
+) -> tuple[float, float, float, float, float, float, float]:
     """The numbers of one channel, in the order of `NormalMotion`.
 
     Args:
@@ -274,7 +279,9 @@ def _motion(
     """
     present = values[~np.isnan(values)]
     if not len(present):
-        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    steps = np.abs(np.diff(values))[np.diff(stretch) == 0]
+    step = float(np.nanmax(steps, initial=0.0))
     shape = np.zeros((2, len(values)))
     for rows in np.split(np.arange(len(values)), np.flatnonzero(np.diff(stretch)) + 1):
         parts = turns_and_peaks(torch.from_numpy(values[rows])[None, None])
@@ -284,7 +291,7 @@ def _motion(
     within = total[ends] - total[ends - length + 2]  # its first and last cell have no turn
     roughness = float(within.max()) / (length * turn) if turn else 0.0
     lowest, highest = float(present.min()), float(present.max())
-    return lowest, highest, _longest_run(values, stretch), peak, turn, roughness
+    return lowest, highest, _longest_run(values, stretch), peak, turn, step, roughness
 
 
 def _longest_run(values: NDArray[np.float32], stretch: NDArray[np.int64]) -> float:

@@ -288,6 +288,20 @@ def test_spikes_that_come_again_require_maintenance_though_each_is_low(
     assert not codes[:, :3].any()
 
 
+def test_spikes_of_a_channel_that_holds_its_values_are_told(normal: Cells, fresh: Cells) -> None:
+    normal = normal.copy()
+    for cells in (normal, fresh):
+        cells[:, 3] = np.repeat(cells[::5, 3], 5)[: len(cells)]
+    learned = learn(normal)
+    assert not judge(learned, fresh)[0].any()
+    height = 1.2 * float(np.abs(np.diff(normal[:, 3])).max())
+    for place in (102, 112):
+        fresh[place, 3] += height
+    codes = judge(learned, fresh)[0]
+    told = np.flatnonzero(codes[:, 3] == MAINTENANCE_REQUIRED) + LENGTH - 1
+    assert told.tolist() == list(range(113, 117))
+
+
 def test_a_jump_that_stays_is_no_spike(learned: SensorStatus, fresh: Cells) -> None:
     fresh[100:, 3] += 50.0
     assert not judge(learned, fresh)[0].any()

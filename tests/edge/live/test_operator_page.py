@@ -77,13 +77,20 @@ def test_the_operator_sees_what_is_wrong_acknowledges_and_shelves_it(tab: Tab) -
     tab.locator("article.shelved").wait_for()
     assert "Shelved, until" in card.inner_text()
     assert "First to differ: flow" in card.inner_text()
+
+
+def test_the_operator_suppresses_the_alarm_while_somebody_is_at_work(tab: Tab) -> None:
+    card = tab.locator("article[data-asset=pump_07]")
+    tab.locator("article.unacknowledged").wait_for()
     card.get_by_role("button", name="Suppress for maintenance").click()
+    tab.get_by_label("Name").fill("Kim")
     tab.get_by_label("Reason").fill("changing the impeller")
     tab.get_by_role("button", name="Send").click()
     tab.locator("article.suppressed_by_design").wait_for()
+    assert "Suppressed, at work on it, until" in card.inner_text()
     card.get_by_role("button", name="Maintenance is done").click()
     tab.get_by_role("button", name="Send").click()
-    tab.locator("article.shelved").wait_for()
+    tab.locator("article.unacknowledged").wait_for()
 
 
 def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, str, Any]:
