@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from faultwatch_edge.bundle import Bundle, parse_bundle, read_bundle, read_file
 from faultwatch_edge.errors import BundleError, ConfigError, EdgeError
+from faultwatch_edge.manifest import Manifest
 from faultwatch_edge.orders import Order
 from faultwatch_edge.slots import Slots, keep_file, parse_name, read_slots
 from faultwatch_edge.spool import Record
@@ -187,6 +188,7 @@ class Renewal:
                     f"{self._place}: holds a bundle of '{now.asset_id}', expected those of "
                     f"'{before.asset_id}'"
                 )
+            _check_units(before, now)
             watched.renew(bundle)
         except EdgeError:
             self._drop(file.name)
@@ -235,3 +237,16 @@ class Renewal:
         if name not in (None, self._slots.running):
             with suppress(OSError):
                 (self._kept / str(name)).unlink(missing_ok=True)
+
+
+def _check_units(before: Manifest, now: Manifest) -> None:
+    """The source's values would be taken for others."""
+    units = {one.name: one.unit for one in before.channels}
+    for channel in now.channels:
+        unit = units.get(channel.name, channel.unit)
+        if unit != channel.unit:
+            raise BundleError(
+                f"{before.asset_id}: channel '{channel.name}' has unit '{unit}' but "
+                f"{now.file_name} expects '{channel.unit}'; convert at the source and start the "
+                "agent with that bundle, or train again"
+            )

@@ -2,20 +2,16 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.config import AssetSource
 from faultwatch_edge.errors import BundleError, ConfigError
-from faultwatch_edge.renewal import Renewal, newest_bundle
+from faultwatch_edge.renewal import newest_bundle
 from faultwatch_edge.slots import Slots, read_slots
-from faultwatch_edge.sources.incoming import Incoming
-from faultwatch_edge.spool import Record
 from faultwatch_edge.trial import Tally
 from faultwatch_edge.watched import Watched
 
@@ -27,80 +23,8 @@ Release = Callable[..., Path]
 ROLL_BACK = b'{"verb": "roll_back", "by": "Kim", "reason": "cries wolf"}'
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "pump"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def release(folder: Path, write_version: Callable[..., Path]) -> Release:
-    """Put a bundle into the folder."""
-    return partial(write_version, folder)
-
-
-class Device:
-    """One asset and what renews its bundle, over as many starts as one likes."""
-
-    def __init__(self, folder: Path, private_key: Ed25519PrivateKey, *, follows: bool) -> None:
-        self.folder, self.kept, self.follows = folder, folder.parent / "bundles", follows
-        self.keys = [private_key.public_key()]
-        self.notes: list[str] = []
-        self.slots: str | None = None
-        self.state: str | None = None
-        self.now_us = self.second = 0
-        self.start()
-
-    def start(self) -> None:
-        self.renewal = Renewal(
-            self.folder,
-            self.kept,
-            self.slots,
-            keys=lambda: self.keys,
-            note=self.notes.append,
-            follows=self.follows,
-        )
-        self.watched = Watched(self.renewal.begin(), SOURCE, publish_scores=False)
-        if self.state is not None:
-            self.watched.resume(self.state, self.notes.append)
-        self.renewal.attend(self.watched)
-
-    def keep(self) -> None:
-        self.state = self.watched.state
-        ((name, self.slots),) = self.renewal.remembered(self.watched).items()
-        assert name == Renewal.memory(self.folder)
-
-    @property
-    def version(self) -> int:
-        return self.watched.bundle.manifest.version
-
-    def run(self, count: int, flow: float = 10.0) -> list[dict[str, Any]]:
-        """So many samples, a second apart."""
-        records: list[Record] = []
-        for _ in range(count):
-            self.second += 1
-            body = {"at": self.second, "flow": flow, "valve": 1, "total": 5 * self.second}
-            came = Incoming("plant/pump", json.dumps(body).encode(), False, 1, 1)  # noqa: FBT003
-            records += self.watched.take(came, NOW_US)
-        return [json.loads(one.body) for one in records]
-
-    def look(self) -> list[dict[str, Any]]:
-        """So late that it looks again."""
-        self.now_us += 60 * SECOND
-        told = self.renewal.look(self.watched, NOW_US, self.now_us)
-        return [json.loads(one.body) for one in told]
-
-
-@pytest.fixture
-def device(folder: Path, release: Release, private_key: Ed25519PrivateKey) -> Device:
-    """It runs version 3 from the folder."""
-    release(3)
-    return Device(folder, private_key, follows=False)
-
-
 def test_a_newer_bundle_is_put_to_work_and_the_alarm_and_the_cells_go_on(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     device.run(20)
     (raised,) = [one for one in device.run(20, 18.0) if one["kind"] == "alarm"]
@@ -117,7 +41,7 @@ def test_a_newer_bundle_is_put_to_work_and_the_alarm_and_the_cells_go_on(
 
 
 def test_an_older_bundle_a_damaged_one_and_one_under_another_name_change_nothing(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     release(2)
     device.look()
@@ -138,7 +62,7 @@ def test_an_older_bundle_a_damaged_one_and_one_under_another_name_change_nothing
 
 
 def test_a_bundle_of_another_asset_is_refused_and_no_copy_of_it_kept(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     for file in device.folder.iterdir():
         file.unlink()
@@ -160,7 +84,7 @@ def test_a_folder_holds_bundles_of_one_asset(folder: Path, release: Release) -> 
 
 
 def test_an_agent_goes_on_by_its_own_copy_whatever_becomes_of_the_folder(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     release(4)
     device.look()
@@ -174,7 +98,7 @@ def test_an_agent_goes_on_by_its_own_copy_whatever_becomes_of_the_folder(
 
 
 def test_a_copy_that_was_damaged_makes_way_for_the_newest_of_the_folder(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     release(4)
     device.look()
@@ -191,7 +115,7 @@ def test_a_copy_that_was_damaged_makes_way_for_the_newest_of_the_folder(
 
 
 def test_a_key_that_is_added_or_withdrawn_counts_without_a_restart(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     keys, device.keys = device.keys, []
     release(4)
@@ -204,7 +128,7 @@ def test_a_key_that_is_added_or_withdrawn_counts_without_a_restart(
 
 
 def test_a_bundle_that_cries_wolf_makes_way_for_the_one_before_it_and_stays_away(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     device.run(20)
     release(4)
@@ -233,7 +157,7 @@ def test_a_bundle_that_cries_wolf_makes_way_for_the_one_before_it_and_stays_away
 
 
 def test_a_bundle_that_keeps_its_promise_for_a_day_is_judged_no_more(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     release(4)
     device.look()
@@ -248,13 +172,13 @@ def test_a_bundle_that_keeps_its_promise_for_a_day_is_judged_no_more(
     assert device.version == 4
 
 
-def test_the_first_bundle_of_a_device_has_no_trial(device: Device) -> None:
+def test_the_first_bundle_of_a_device_has_no_trial(device: Any) -> None:
     device.watched.tally = Tally(raised=99)
     device.look()
     assert device.version == 3
 
 
-def test_a_person_rolls_back_and_forth(device: Device, release: Release) -> None:
+def test_a_person_rolls_back_and_forth(device: Any, release: Release) -> None:
     (refused,) = device.watched.obey(ROLL_BACK, NOW_US)
     assert "no other version has run on this device" in refused.body
     release(4)
@@ -277,7 +201,7 @@ def test_a_bundle_that_is_a_file_cannot_be_rolled_back(bundle: Bundle) -> None:
 
 
 def test_a_copy_that_cannot_be_read_any_more_is_not_gone_back_to(
-    device: Device, release: Release
+    device: Any, release: Release
 ) -> None:
     release(4)
     device.look()
@@ -291,7 +215,7 @@ def test_a_copy_that_cannot_be_read_any_more_is_not_gone_back_to(
 
 
 def test_an_alias_that_goes_back_is_followed_to_what_ran_before_and_no_further(
-    folder: Path, release: Release, private_key: Ed25519PrivateKey
+    folder: Path, release: Release, start_device: Callable[..., Any]
 ) -> None:
     def alias(version: int) -> None:
         for file in folder.iterdir():
@@ -299,7 +223,7 @@ def test_an_alias_that_goes_back_is_followed_to_what_ran_before_and_no_further(
         release(version)
 
     alias(3)
-    device = Device(folder, private_key, follows=True)
+    device = start_device(follows=True)
     versions = []
     for version in (4, 3, 4, 5, 4, 3, 3):
         alias(version)
@@ -312,10 +236,10 @@ def test_an_alias_that_goes_back_is_followed_to_what_ran_before_and_no_further(
 
 
 def test_an_alias_that_stays_at_what_was_rolled_back_from_is_not_followed(
-    folder: Path, release: Release, private_key: Ed25519PrivateKey
+    folder: Path, release: Release, start_device: Callable[..., Any]
 ) -> None:
     release(3)
-    device = Device(folder, private_key, follows=True)
+    device = start_device(follows=True)
     (folder / "pump_07-3.fwb").unlink()
     release(4)
     device.look()
@@ -341,7 +265,7 @@ def test_slots_that_cannot_be_read_are_empty() -> None:
 
 
 def test_a_bundle_that_fails_its_golden_vectors_leaves_the_one_before_at_work(
-    device: Device, release: Release, monkeypatch: pytest.MonkeyPatch
+    device: Any, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release(4)
 
