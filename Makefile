@@ -67,8 +67,9 @@ bench-ingest: $(INSTALLED)  ## speed and memory of the ingest beside plain polar
 bench-train: $(INSTALLED)  ## speed of training as a share of a matrix product's
 	@$(BIN)/python tests/benchmarks/training.py
 
-fuzz: $(INSTALLED)  ## the readers against mutated files, for ten minutes or SECONDS=60
+fuzz: $(INSTALLED)  ## all that is read, mutated: ten minutes each or SECONDS=60
 	@$(BIN)/python tests/fuzz/readers.py --seconds $(SECONDS)
+	@$(BIN)/python tests/fuzz/edge_parsers.py --seconds $(SECONDS)
 
 faults: $(INSTALLED)  ## random kills, cuts, full disks, wrong clocks over a day; FAULTS=1000 SEED=0
 	@FAULTS=$(FAULTS) FAULTS_SEED=$(SEED) $(BIN)/pytest -q -s tests/edge/live/test_faults.py

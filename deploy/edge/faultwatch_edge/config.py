@@ -20,10 +20,10 @@ _LARGEST_FILE: Final = 1024 * 1024
 
 def _check_topic(name: str, topic: str, *parts: str) -> None:
     if not topic or not topic.isprintable() or "#" in topic or "+" in topic:
-        raise BundleError(f"{name} is '{topic}', expected a topic without '+' and '#'")
+        raise BundleError(f"{name} is {topic!r}, expected a topic without '+' and '#'")
     for part in parts:
         if topic.count(part) != 1:
-            raise BundleError(f"{name} is '{topic}', expected {part} in it once")
+            raise BundleError(f"{name} is {topic!r}, expected {part} in it once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class MqttConfig:
     def __post_init__(self) -> None:
         if self.ca is None and self.host not in LOCAL:
             raise BundleError(
-                f"mqtt.host is '{self.host}' without mqtt.ca, expected an encrypted connection "
+                f"mqtt.host is {self.host!r} without mqtt.ca, expected an encrypted connection "
                 "beyond this machine; name the certificate authority of the broker"
             )
         if (self.certificate is None) != (self.private_key is None):
@@ -81,7 +81,7 @@ class MqttConfig:
 
 
 def _check_address(name: str, address: str, *, variable: str) -> None:
-    wanted = f"{name} is '{address}', expected https://HOST/PATH"
+    wanted = f"{name} is {address!r}, expected https://HOST/PATH"
     try:
         parts = urlsplit(address)
         is_address = bool(parts.hostname) and parts.port != 0
@@ -94,7 +94,7 @@ def _check_address(name: str, address: str, *, variable: str) -> None:
     if parts.username is not None or parts.password is not None:
         raise BundleError(f"{name} holds a name or password, expected {variable}")
     if parts.scheme == "http" and parts.hostname not in LOCAL:
-        raise BundleError(f"{name} is '{address}', expected https:// beyond this machine")
+        raise BundleError(f"{name} is {address!r}, expected https:// beyond this machine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +172,14 @@ class AssetSource:
         if (self.bundle is None) == (self.model is None):
             raise BundleError("asset has bundle and model, or none of them, expected one of both")
         if self.model is not None and ASSET_ID.fullmatch(self.model) is None:
-            raise BundleError(f"asset.model is '{self.model}', expected the id of an asset")
+            raise BundleError(f"asset.model is {self.model!r}, expected the id of an asset")
         _check_topic("asset.topic", self.topic)
         levels = self.topic.split("/")
         if self.topic.count("{channel}") > 1 or (
             "{channel}" in self.topic and "{channel}" not in levels
         ):
             raise BundleError(
-                f"asset.topic is '{self.topic}', expected {{channel}} as one whole level of it"
+                f"asset.topic is {self.topic!r}, expected {{channel}} as one whole level of it"
             )
 
 
@@ -203,7 +203,7 @@ class EdgeConfig:
         followed = [one.model for one in self.asset if one.model is not None]
         if followed and self.registry is None:
             raise BundleError(
-                f"registry is missing, expected the address from which model '{followed[0]}' comes"
+                f"registry is missing, expected the address from which model {followed[0]!r} comes"
             )
 
     @property
@@ -238,7 +238,7 @@ def read_config(path: Path) -> EdgeConfig:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}), expected edge.toml"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not TOML ({error})") from error
     try:
         return read_record(EdgeConfig, _from(document, path.parent), where=str(path))

@@ -87,8 +87,8 @@ class RegistryMirror:
         number = str(version.get("version"))
         if parse_name(name) != (asset, int(number) if number.isdecimal() else -1) or "/" in name:
             raise SourceError(
-                f"{asset}: version {number} in the registry is of bundle '{name[:80]}', expected "
-                f"{asset}-{number}.fwb; train it again"
+                f"{asset}: version {number[:20]!r} in the registry is of bundle {name[:80]!r}, "
+                f"expected {asset}-VERSION.fwb; train it again"
             )
         if not _is(folder / name, tags.get("bundle_sha256", "")):
             query = urlencode({"name": asset, "version": number, "path": name})

@@ -18,6 +18,7 @@ LONGEST_LINE: Final = 1024 * 1024
 """Bytes; a longer line is refused without being held in memory."""
 _HEAD_OF_LONG_LINE: Final = 4096
 _MOST_LISTED: Final = 10
+_LONGEST_NAME = 60
 _SEPARATORS: Final = (",", ";", "\t")
 _MISSING: Final = frozenset({"", "nan", "null"})
 
@@ -240,6 +241,6 @@ def _described(channel: ChannelSpec) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_MOST_LISTED])
+    shown = ", ".join(repr(name[:_LONGEST_NAME]) for name in names[:_MOST_LISTED])
     more = len(names) - _MOST_LISTED
     return shown + (f" and {more} more" if more > 0 else "")
