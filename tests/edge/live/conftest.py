@@ -171,6 +171,9 @@ def peer(broker: Broker, user: str, topic: str | None = None) -> Iterator[Peer]:
     client.username_pw_set(user, f"{user}-secret")
     client.tls_set(ca_certs=str(broker.ca), tls_version=ssl.PROTOCOL_TLS_CLIENT)
     client.reconnect_delay_set(1, 1)
+    client.on_socket_open = lambda *found: found[2].setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+    )
     one = Peer(client)
     if topic is not None:
 

@@ -272,6 +272,36 @@ def test_a_packet_that_cannot_be_read_does_not_cut_the_connection_for_ever(
         assert "cannot be read; it is left out" in agent.said
 
 
+SMALL: Final = """
+import sys
+from faultwatch_edge import mqtt
+from faultwatch_edge.__main__ import main
+mqtt.MOST_HELD = 300
+sys.exit(main())
+"""
+
+
+def test_a_broker_that_sends_more_than_it_was_told_to_is_asked_again_and_nothing_is_lost(
+    agent: Any, bundle: Bundle, peer: Any, wait_for: Any
+) -> None:
+    flows = [18.0 if number % 200 > 150 else 10.0 for number in range(4_000)]
+    expected = plain(offline(bundle, flows))
+    agent.program = ("-c", SMALL)
+    with peer("collector", "faultwatch/#") as collector, peer("gateway") as gateway:
+        agent.start()
+        wait_for(lambda: collector.told("health"), "the agent")
+        for number, flow in enumerate(flows):
+            gateway.client.publish("plant/pump_07", json.dumps(sample(number, flow)), qos=1)
+        wait_for(
+            lambda: len(plain(collector.told("alarm", "event"))) >= len(expected),
+            "alarms",
+            patience_s=60,
+        )
+        assert plain(collector.told("alarm", "event")) == expected
+        assert not collector.told("rejected")
+    assert "sends more than it was told to; connected anew" in agent.said
+
+
 def test_the_log_can_be_json(agent: Any, wait_for: Any) -> None:
     text = agent.config.read_text()
     agent.config.write_text(text.replace("[agent]", '[agent]\nlog = "json"'))
