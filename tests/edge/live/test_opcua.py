@@ -1,0 +1,392 @@
+"""What a real OPC UA server measures arrives as samples, whatever happens to it meanwhile."""
+
+import json
+import math
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from faultwatch_edge.config import OpcUaConfig
+from faultwatch_edge.errors import ConfigError
+from faultwatch_edge.sources.opcua import OpcUaSource
+from faultwatch_edge.sources.opcua_values import AssetNodes, OpcUaRejection, OpcUaSample
+
+pytestmark = pytest.mark.slow
+
+PROGRAM: Final = Path(__file__).with_name("opcua_server.py")
+NODES: Final = tuple((one, f"ns=1;s={one}") for one in ("flow", "valve", "total"))
+PUMP: Final = AssetNodes("pump", NODES, frozenset({"valve"}), period_s=0.1)
+SECOND: Final = 1_000_000
+Taken = list[OpcUaSample | OpcUaRejection]
+
+
+@dataclass
+class Server:
+    """The server as a process that can be stopped and started again."""
+
+    port: int
+    words: tuple[str, ...] = ()
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"opc.tcp://127.0.0.1:{self.port}/plant"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - a server of our own
+            [sys.executable, "-W", "ignore", str(PROGRAM), str(self.port), *self.words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answered("ready")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    def order(self, **order: Any) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        self._answered("done")
+
+    def write(self, channel: str, value: object, at: float | None, **more: object) -> None:
+        self.order(write=[{"channel": channel, "value": value, "at": at, **more}])
+
+    def _answered(self, word: str) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == word
+
+
+@contextmanager
+def running(*words: str) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = Server(free.getsockname()[1], words)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+@dataclass
+class Listener:
+    """The source, and what came from it."""
+
+    source: OpcUaSource
+    notes: list[str]
+    taken: Taken = field(default_factory=list)
+
+    def hears(self, count: int, wait_for: Callable[..., None]) -> Taken:
+        """The next few that come."""
+
+        def are_there() -> bool:
+            self.taken += self.source.take(100)
+            return len(self.taken) >= count
+
+        wait_for(are_there, f"{count} of {self.taken}, {self.notes}")
+        taken, self.taken = self.taken, []
+        return taken
+
+    def said(self, words: str) -> int:
+        return sum(words in note for note in self.notes)
+
+
+@contextmanager
+def listening(
+    config: OpcUaConfig, password: str | None = None, nodes: AssetNodes = PUMP
+) -> Iterator[Listener]:
+    notes: list[str] = []
+    source = OpcUaSource(
+        config, password=password, wanted=lambda: [nodes], note=notes.append, again_s=0.2
+    )
+    with source:
+        yield Listener(source, notes)
+
+
+def plain(server: Server) -> OpcUaConfig:
+    return OpcUaConfig(server.address, security="none")
+
+
+def sample(second: float, *, is_again: bool = False, **values: float) -> OpcUaSample:
+    return OpcUaSample("pump", round(second * SECOND), values, is_again)
+
+
+def test_values_come_with_the_time_of_their_source_also_where_they_are_as_before(
+    server: Server, wait_for: Any
+) -> None:
+    with listening(plain(server)) as heard:
+        wait_for(lambda: heard.source.is_connected, "the connection")
+        server.order(
+            write=[
+                {"channel": "flow", "value": 1.5, "at": 100},
+                {"channel": "valve", "value": True, "at": 100},
+                {"channel": "total", "value": 7, "at": 100, "type": "UInt32"},
+            ]
+        )
+        assert heard.hears(1, wait_for) == [sample(100, flow=1.5, valve=1, total=7)]
+        server.write("flow", 1.5, 101)
+        assert heard.hears(1, wait_for) == [sample(101, flow=1.5)]
+        server.order(
+            write=[{"channel": "flow", "value": 1.5, "at": second} for second in (102, 103, 104)]
+        )
+        assert heard.hears(3, wait_for) == [sample(second, flow=1.5) for second in (102, 103, 104)]
+        server.write("flow", 2.5, 105, by_server=True)
+        assert heard.hears(1, wait_for) == [sample(105, flow=2.5)]
+
+
+def test_a_value_whose_quality_is_not_good_is_missing_and_counted(
+    server: Server, wait_for: Any
+) -> None:
+    with listening(plain(server)) as heard:
+        wait_for(lambda: heard.source.bad["pump"] == 3, "what the server does not know yet")
+        server.order(
+            write=[
+                {"channel": "flow", "value": 1.5, "at": 100, "status": "BadSensorFailure"},
+                {"channel": "valve", "value": 1.0, "at": 100, "status": "UncertainLastUsableValue"},
+                {"channel": "total", "value": math.nan, "at": 100},
+            ]
+        )
+        wait_for(lambda: heard.source.bad["pump"] == 6, "the bad values")
+        server.write("total", 3.0, 101)
+        assert heard.hears(1, wait_for) == [sample(101, total=3)]
+
+
+def test_what_is_no_number_is_refused_once_until_it_changes(server: Server, wait_for: Any) -> None:
+    bad: dict[str, object] = {"channel": "flow", "value": None, "at": 1, "status": "BadNoData"}
+
+    def write(*values: object) -> list[dict[str, object]]:
+        return [one for value in values for one in (bad, bad | {"value": value, "status": "Good"})]
+
+    with listening(plain(server)) as heard:
+        wait_for(lambda: heard.source.is_connected, "the connection")
+        server.order(write=write("high", "low", [1.0, 2.0], 1.0, "high"))
+        taken = heard.hears(5, wait_for)
+        refused = [one for one in taken if isinstance(one, OpcUaRejection)]
+        assert [one.is_again for one in refused] == [False, True, False, False]
+        assert refused[0].reason == (
+            "node 'ns=1;s=flow' of channel 'flow' has text, expected a Boolean or a number"
+        )
+        assert "has an array, expected" in refused[2].reason
+        server.write("valve", 1.0, None)
+        (timeless,) = heard.hears(1, wait_for)
+        assert isinstance(timeless, OpcUaRejection)
+        assert "without a time of source or server" in timeless.reason
+
+
+def test_what_an_unchanged_channel_is_goes_with_the_first_sample_after_it(
+    server: Server, wait_for: Any
+) -> None:
+    server.write("valve", 1.0, 50)
+    server.write("flow", 9.0, 60)
+    with listening(plain(server)) as heard:
+        assert heard.hears(1, wait_for) == [sample(60, flow=9, is_again=True)]
+        server.write("flow", 10.0, 100)
+        server.write("flow", 11.0, 101)
+        assert heard.hears(2, wait_for) == [sample(100, flow=10, valve=1), sample(101, flow=11)]
+
+
+def test_a_node_that_vanishes_is_said_once_and_watched_again_when_it_is_back(
+    server: Server, wait_for: Any
+) -> None:
+    nodes = AssetNodes("pump", (*NODES, ("speed", "ns=1;s=speed")), frozenset(), 0.1)
+    with listening(plain(server), nodes=nodes) as heard:
+        wait_for(lambda: heard.said("node 'ns=1;s=speed' of channel 'speed' cannot be"), "speed")
+        server.order(delete="flow")
+        wait_for(lambda: heard.said("'flow' cannot be watched (BadNodeIdUnknown)"), "flow")
+        server.write("total", 1.0, 100)
+        assert heard.hears(1, wait_for) == [sample(100, total=1)]
+        server.order(add="flow")
+        wait_for(lambda: heard.said("channel 'flow' is there again"), "flow again")
+        server.write("flow", 2.0, 101)
+        assert heard.hears(1, wait_for) == [sample(101, flow=2)]
+        assert heard.said("cannot be watched") == 2
+
+
+def test_a_server_that_was_stopped_is_said_once_and_found_again(
+    server: Server, wait_for: Any
+) -> None:
+    with listening(plain(server)) as heard:
+        wait_for(lambda: heard.source.is_connected, "the connection")
+        server.stop()
+        wait_for(lambda: heard.said("cannot be reached"), "the refusal")
+        assert not heard.source.is_connected
+        assert heard.said("has gone") == heard.said("cannot be reached") == 1
+        server.start()
+        server.write("flow", 3.0, 100)
+        assert heard.hears(1, wait_for) == [sample(100, flow=3, is_again=True)]
+        assert heard.said("connected to the OPC UA server") == 2
+
+
+def test_a_server_that_hangs_is_noticed(server: Server, wait_for: Any) -> None:
+    with listening(plain(server)) as heard:
+        wait_for(lambda: heard.source.is_connected, "the connection")
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: heard.said("has gone"), "the end of patience")
+        server.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: heard.source.is_connected, "the server again")
+
+
+def make_certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
+    """A certificate that is signed by itself, as OPC UA applications have them, and its key."""
+    now, key = datetime.now(UTC), rsa.generate_private_key(65_537, 2_048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = [x509.UniformResourceIdentifier(uri), x509.DNSName(socket.gethostname())]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / f"{name}.pem", folder / f"{name}.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificate(folder, "server", "urn:plant:server")
+    make_certificate(folder, "other", "urn:plant:server")
+    make_certificate(folder, "agent", "urn:plant:agent")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secured(folder: Path) -> Iterator[Server]:
+    words = [str(folder / "server.pem"), str(folder / "server.key"), "edge", "edge-secret"]
+    with running(*words) as one:
+        yield one
+
+
+def encrypted(server: Server, folder: Path, **changes: str) -> OpcUaConfig:
+    given: dict[str, Any] = {
+        "certificate": str(folder / "agent.pem"),
+        "private_key": str(folder / "agent.key"),
+        "server_certificate": str(folder / "server.pem"),
+        "username": "edge",
+    }
+    return OpcUaConfig(server.address, **{**given, **changes})
+
+
+def test_what_comes_encrypted_is_the_same(secured: Server, folder: Path, wait_for: Any) -> None:
+    with listening(encrypted(secured, folder), "edge-secret") as heard:
+        wait_for(lambda: heard.source.is_connected, "the connection")
+        secured.write("flow", 1.5, 100)
+        assert heard.hears(1, wait_for) == [sample(100, flow=1.5)]
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("edge", "wrong"), ("who", "edge-secret"), (None, None)]
+)
+def test_a_user_that_is_refused_is_said_once(
+    secured: Server, folder: Path, wait_for: Any, user: str | None, password: str | None
+) -> None:
+    who = "a user without a name" if user is None else f"the user '{user}' or its password"
+    config = replace(encrypted(secured, folder), username=user)
+    with listening(config, password) as heard:
+        wait_for(lambda: heard.notes, "the refusal")
+        assert f"refuses {who} (Bad" in heard.notes[0]
+        time.sleep(1.5)
+        assert len(heard.notes) == 1
+        assert not heard.source.is_connected
+
+
+def test_a_server_that_shows_another_certificate_is_refused(
+    secured: Server, folder: Path, wait_for: Any
+) -> None:
+    config = encrypted(secured, folder, server_certificate=str(folder / "other.pem"))
+    with listening(config, "edge-secret") as heard:
+        wait_for(lambda: heard.notes, "the refusal")
+        assert "shows another certificate than opcua.server_certificate" in heard.notes[0]
+        assert not heard.source.is_connected
+
+
+def test_a_value_larger_than_any_measurement_is_not_waited_for(
+    server: Server, wait_for: Any
+) -> None:
+    with listening(plain(server)) as heard:
+        wait_for(lambda: heard.source.is_connected, "the connection")
+        server.write("flow", [0.0] * 600_000, 100)
+        wait_for(lambda: heard.said("has gone"), "the end of the connection")
+        assert not heard.source.take(1)
+
+
+def test_a_server_that_announces_an_endless_message_is_cut_off(wait_for: Any) -> None:
+    acknowledge = struct.pack("<4sI5I", b"ACKF", 28, 0, 65_535, 65_535, 0, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = OpcUaConfig(f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}", security="none")
+        with listening(config) as heard, listener.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(acknowledge)
+            connection.recv(4096)
+            with pytest.raises(OSError, match=r"reset|pipe"):
+                connection.sendall(struct.pack("<4sI", b"OPNF", 2**31) + bytes(50_000_000))
+            wait_for(lambda: heard.said("cannot be reached"), "the refusal")
+
+
+def test_a_server_without_encryption_is_no_good_where_it_is_wanted(
+    server: Server, folder: Path, wait_for: Any
+) -> None:
+    with listening(encrypted(server, folder), "edge-secret") as heard:
+        wait_for(lambda: heard.notes, "the refusal")
+        assert "offers no Basic256Sha256 with encryption" in heard.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("certificate", None, "cannot be read"),
+        ("certificate", b"x", "is no certificate"),
+        ("private_key", b"x", "is no key"),
+        ("server_certificate", b"-----BEGIN", "is no certificate"),
+    ],
+)
+def test_a_file_that_is_no_certificate_or_key_is_refused(
+    folder: Path, tmp_path: Path, name: str, content: bytes | None, sentence: str
+) -> None:
+    if content is not None:
+        (tmp_path / "bad").write_bytes(content)
+    config = encrypted(Server(4840), folder, **{name: str(tmp_path / "bad")})
+    with pytest.raises(ConfigError, match=rf"opcua\.{name} '.*/bad' {sentence}"):
+        OpcUaSource(config, password=None, wanted=list, note=print)
