@@ -1,12 +1,9 @@
 """What a real OPC UA server measures arrives as samples, whatever happens to it meanwhile."""
 
-import json
 import math
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,71 +25,15 @@ from faultwatch_edge.sources.opcua_values import AssetNodes, OpcUaRejection, Opc
 
 pytestmark = pytest.mark.slow
 
-PROGRAM: Final = Path(__file__).with_name("opcua_server.py")
 NODES: Final = tuple((one, f"ns=1;s={one}") for one in ("flow", "valve", "total"))
 PUMP: Final = AssetNodes("pump", NODES, frozenset({"valve"}), period_s=0.1)
 SECOND: Final = 1_000_000
 Taken = list[OpcUaSample | OpcUaRejection]
 
 
-@dataclass
-class Server:
-    """The server as a process that can be stopped and started again."""
-
-    port: int
-    words: tuple[str, ...] = ()
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"opc.tcp://127.0.0.1:{self.port}/plant"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - a server of our own
-            [sys.executable, "-W", "ignore", str(PROGRAM), str(self.port), *self.words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._answered("ready")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
-
-    def order(self, **order: Any) -> None:
-        assert self.process is not None
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        self._answered("done")
-
-    def write(self, channel: str, value: object, at: float | None, **more: object) -> None:
-        self.order(write=[{"channel": channel, "value": value, "at": at, **more}])
-
-    def _answered(self, word: str) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().strip() == word
-
-
-@contextmanager
-def running(*words: str) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        server = Server(free.getsockname()[1], words)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as one:
+def server(run_opcua: Any) -> Iterator[Any]:
+    with run_opcua() as one:
         yield one
 
 
@@ -131,7 +72,7 @@ def listening(
         yield Listener(source, notes)
 
 
-def plain(server: Server) -> OpcUaConfig:
+def plain(server: Any) -> OpcUaConfig:
     return OpcUaConfig(server.address, security="none")
 
 
@@ -140,7 +81,7 @@ def sample(second: float, *, is_again: bool = False, **values: float) -> OpcUaSa
 
 
 def test_values_come_with_the_time_of_their_source_also_where_they_are_as_before(
-    server: Server, wait_for: Any
+    server: Any, wait_for: Any
 ) -> None:
     with listening(plain(server)) as heard:
         wait_for(lambda: heard.source.is_connected, "the connection")
@@ -163,7 +104,7 @@ def test_values_come_with_the_time_of_their_source_also_where_they_are_as_before
 
 
 def test_a_value_whose_quality_is_not_good_is_missing_and_counted(
-    server: Server, wait_for: Any
+    server: Any, wait_for: Any
 ) -> None:
     with listening(plain(server)) as heard:
         wait_for(lambda: heard.source.bad["pump"] == 3, "what the server does not know yet")
@@ -179,7 +120,7 @@ def test_a_value_whose_quality_is_not_good_is_missing_and_counted(
         assert heard.hears(1, wait_for) == [sample(101, total=3)]
 
 
-def test_what_is_no_number_is_refused_once_until_it_changes(server: Server, wait_for: Any) -> None:
+def test_what_is_no_number_is_refused_once_until_it_changes(server: Any, wait_for: Any) -> None:
     bad: dict[str, object] = {"channel": "flow", "value": None, "at": 1, "status": "BadNoData"}
 
     def write(*values: object) -> list[dict[str, object]]:
@@ -202,7 +143,7 @@ def test_what_is_no_number_is_refused_once_until_it_changes(server: Server, wait
 
 
 def test_what_an_unchanged_channel_is_goes_with_the_first_sample_after_it(
-    server: Server, wait_for: Any
+    server: Any, wait_for: Any
 ) -> None:
     server.write("valve", 1.0, 50)
     server.write("flow", 9.0, 60)
@@ -214,7 +155,7 @@ def test_what_an_unchanged_channel_is_goes_with_the_first_sample_after_it(
 
 
 def test_a_node_that_vanishes_is_said_once_and_watched_again_when_it_is_back(
-    server: Server, wait_for: Any
+    server: Any, wait_for: Any
 ) -> None:
     nodes = AssetNodes("pump", (*NODES, ("speed", "ns=1;s=speed")), frozenset(), 0.1)
     with listening(plain(server), nodes=nodes) as heard:
@@ -230,9 +171,7 @@ def test_a_node_that_vanishes_is_said_once_and_watched_again_when_it_is_back(
         assert heard.said("cannot be watched") == 2
 
 
-def test_a_server_that_was_stopped_is_said_once_and_found_again(
-    server: Server, wait_for: Any
-) -> None:
+def test_a_server_that_was_stopped_is_said_once_and_found_again(server: Any, wait_for: Any) -> None:
     with listening(plain(server)) as heard:
         wait_for(lambda: heard.source.is_connected, "the connection")
         server.stop()
@@ -245,7 +184,7 @@ def test_a_server_that_was_stopped_is_said_once_and_found_again(
         assert heard.said("connected to the OPC UA server") == 2
 
 
-def test_a_server_that_hangs_is_noticed(server: Server, wait_for: Any) -> None:
+def test_a_server_that_hangs_is_noticed(server: Any, wait_for: Any) -> None:
     with listening(plain(server)) as heard:
         wait_for(lambda: heard.source.is_connected, "the connection")
         assert server.process is not None
@@ -293,24 +232,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secured(folder: Path) -> Iterator[Server]:
+def secured(folder: Path, run_opcua: Any) -> Iterator[Any]:
     words = [str(folder / "server.pem"), str(folder / "server.key"), "edge", "edge-secret"]
-    with running(*words) as one:
+    with run_opcua(*words) as one:
         yield one
 
 
-def encrypted(server: Server, folder: Path, **changes: str) -> OpcUaConfig:
+def encrypted(address: str, folder: Path, **changes: str) -> OpcUaConfig:
     given: dict[str, Any] = {
         "certificate": str(folder / "agent.pem"),
         "private_key": str(folder / "agent.key"),
         "server_certificate": str(folder / "server.pem"),
         "username": "edge",
     }
-    return OpcUaConfig(server.address, **{**given, **changes})
+    return OpcUaConfig(address, **{**given, **changes})
 
 
-def test_what_comes_encrypted_is_the_same(secured: Server, folder: Path, wait_for: Any) -> None:
-    with listening(encrypted(secured, folder), "edge-secret") as heard:
+def test_what_comes_encrypted_is_the_same(secured: Any, folder: Path, wait_for: Any) -> None:
+    with listening(encrypted(secured.address, folder), "edge-secret") as heard:
         wait_for(lambda: heard.source.is_connected, "the connection")
         secured.write("flow", 1.5, 100)
         assert heard.hears(1, wait_for) == [sample(100, flow=1.5)]
@@ -320,10 +259,10 @@ def test_what_comes_encrypted_is_the_same(secured: Server, folder: Path, wait_fo
     ("user", "password"), [("edge", "wrong"), ("who", "edge-secret"), (None, None)]
 )
 def test_a_user_that_is_refused_is_said_once(
-    secured: Server, folder: Path, wait_for: Any, user: str | None, password: str | None
+    secured: Any, folder: Path, wait_for: Any, user: str | None, password: str | None
 ) -> None:
     who = "a user without a name" if user is None else f"the user '{user}' or its password"
-    config = replace(encrypted(secured, folder), username=user)
+    config = replace(encrypted(secured.address, folder), username=user)
     with listening(config, password) as heard:
         wait_for(lambda: heard.notes, "the refusal")
         assert f"refuses {who} (Bad" in heard.notes[0]
@@ -333,18 +272,16 @@ def test_a_user_that_is_refused_is_said_once(
 
 
 def test_a_server_that_shows_another_certificate_is_refused(
-    secured: Server, folder: Path, wait_for: Any
+    secured: Any, folder: Path, wait_for: Any
 ) -> None:
-    config = encrypted(secured, folder, server_certificate=str(folder / "other.pem"))
+    config = encrypted(secured.address, folder, server_certificate=str(folder / "other.pem"))
     with listening(config, "edge-secret") as heard:
         wait_for(lambda: heard.notes, "the refusal")
         assert "shows another certificate than opcua.server_certificate" in heard.notes[0]
         assert not heard.source.is_connected
 
 
-def test_a_value_larger_than_any_measurement_is_not_waited_for(
-    server: Server, wait_for: Any
-) -> None:
+def test_a_value_larger_than_any_measurement_is_not_waited_for(server: Any, wait_for: Any) -> None:
     with listening(plain(server)) as heard:
         wait_for(lambda: heard.source.is_connected, "the connection")
         server.write("flow", [0.0] * 600_000, 100)
@@ -366,9 +303,9 @@ def test_a_server_that_announces_an_endless_message_is_cut_off(wait_for: Any) ->
 
 
 def test_a_server_without_encryption_is_no_good_where_it_is_wanted(
-    server: Server, folder: Path, wait_for: Any
+    server: Any, folder: Path, wait_for: Any
 ) -> None:
-    with listening(encrypted(server, folder), "edge-secret") as heard:
+    with listening(encrypted(server.address, folder), "edge-secret") as heard:
         wait_for(lambda: heard.notes, "the refusal")
         assert "offers no Basic256Sha256 with encryption" in heard.notes[0]
 
@@ -387,6 +324,6 @@ def test_a_file_that_is_no_certificate_or_key_is_refused(
 ) -> None:
     if content is not None:
         (tmp_path / "bad").write_bytes(content)
-    config = encrypted(Server(4840), folder, **{name: str(tmp_path / "bad")})
+    config = encrypted("opc.tcp://localhost:4840", folder, **{name: str(tmp_path / "bad")})
     with pytest.raises(ConfigError, match=rf"opcua\.{name} '.*/bad' {sentence}"):
         OpcUaSource(config, password=None, wanted=list, note=print)

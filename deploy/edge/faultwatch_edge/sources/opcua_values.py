@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import Final
 
+from faultwatch_edge.config import AssetSource
+from faultwatch_edge.errors import ConfigError
+from faultwatch_edge.manifest import Manifest
 from faultwatch_edge.times import to_iso
 
 MOST_WAITING: Final = 100_000
 """Values that wait to be taken, at most."""
+_MOST_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,35 @@ class AssetNodes:
     """Channels that are sent only when they change."""
     period_s: float
     """How often they are wanted."""
+
+
+def nodes_of(source: AssetSource, manifest: Manifest) -> AssetNodes | None:
+    """Nodes of the channels of an asset; None = its samples do not come by OPC UA.
+
+    Raises:
+        ConfigError: they do not fit the bundle.
+    """
+    if source.nodes is None:
+        return None
+    names, fewest = manifest.channel_names, manifest.window.min_channels
+    unknown = sorted(set(source.nodes) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"{manifest.asset_id}: asset.nodes names '{unknown[0]}', which the bundle does not "
+            f"know, expected some of {', '.join(names[:_MOST_SHOWN])}"
+        )
+    if len(source.nodes) < fewest:
+        raise ConfigError(
+            f"{manifest.asset_id}: asset.nodes names {len(source.nodes)} channels, expected at "
+            f"least {fewest}, without which nothing is scored"
+        )
+    changing = [one.name for one in manifest.channels if one.reporting == "on_change"]
+    return AssetNodes(
+        manifest.asset_id,
+        tuple(source.nodes.items()),
+        frozenset(changing),
+        manifest.window.sample_period_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)
