@@ -77,7 +77,7 @@ def test_nodes_that_do_not_fit_the_bundle_are_refused(bundle: Bundle) -> None:
 def test_a_channel_without_a_node_is_said_and_missing(bundle: Bundle, notes: list[str]) -> None:
     nodes = {name: node for name, node in NODES.items() if name != "valve"}
     samples = OpcUaSamples(CONFIG, [watch(bundle, nodes)], password=None, note=notes.append)
-    assert notes == ["pump_07: no node is named for valve; expected in asset.nodes, missing so far"]
+    assert notes == ["pump_07: asset.nodes has no node for valve; missing so far"]
     assert running(samples, range(30))[-1]["kind"] == "score"
 
 

@@ -80,5 +80,17 @@ def test_the_oldest_is_dropped_counted_and_said_where_nobody_takes(
     assert len(notes) == 2
 
 
+def test_what_the_server_lost_is_said_once_a_connection(
+    values: OpcUaValues, notes: list[str]
+) -> None:
+    lossy = replace(FLOW, is_after_loss=True)
+    values.add([lossy, lossy])
+    assert len(notes) == 1
+    assert notes[0].startswith("pump: the server has lost values of channel 'flow'")
+    values.forget()
+    values.add([lossy])
+    assert len(notes) == 2
+
+
 def test_a_sample_shows_its_time_and_values() -> None:
     assert sample(1_500_000, flow=2).raw == '{"time": "1970-01-01T00:00:01.500000Z", "flow": 2}'

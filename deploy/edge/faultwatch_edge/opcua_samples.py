@@ -42,7 +42,9 @@ class OpcUaSamples:
             named = {channel for channel, _ in one.nodes.nodes} if one.nodes else set()
             others = [name for name in one.bundle.manifest.channel_names if name not in named]
             if others:
-                note(f"{one.asset}: no node is named for {', '.join(others)}; expected in asset.nodes, missing so far")
+                note(
+                    f"{one.asset}: asset.nodes has no node for {', '.join(others)}; missing so far"
+                )
         self.connection = OpcUaSource(
             config,
             password=password,

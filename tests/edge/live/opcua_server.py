@@ -44,8 +44,10 @@ def id_of(channel: str) -> ua.NodeId:
     return ua.NodeId.from_string(f"ns=1;s={channel}")
 
 
-def status_of(name: str) -> ua.StatusCode:
-    return ua.StatusCode(ua.UInt32(getattr(StatusCodes, name)))
+def status_of(found: str | int) -> ua.StatusCode:
+    return ua.StatusCode(
+        ua.UInt32(getattr(StatusCodes, found) if isinstance(found, str) else found)
+    )
 
 
 async def make_server(port: int, words: list[str]) -> Server:

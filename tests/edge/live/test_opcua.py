@@ -99,8 +99,10 @@ def test_values_come_with_the_time_of_their_source_also_where_they_are_as_before
             write=[{"channel": "flow", "value": 1.5, "at": second} for second in (102, 103, 104)]
         )
         assert heard.hears(3, wait_for) == [sample(second, flow=1.5) for second in (102, 103, 104)]
-        server.write("flow", 2.5, 105, by_server=True)
+        assert not heard.said("has lost")
+        server.write("flow", 2.5, 105, by_server=True, status=0x480)
         assert heard.hears(1, wait_for) == [sample(105, flow=2.5)]
+        assert heard.said("pump: the server has lost values of channel 'flow'") == 1
 
 
 def test_a_value_whose_quality_is_not_good_is_missing_and_counted(

@@ -163,14 +163,12 @@ class OpcUaSource:
         """One session after the other, with growing pauses while there is none."""
         pause_s = _FIRST_PAUSE_S
         while True:
-            was_ready = False
             try:
                 await self._session(self._wanted())
             except Exception as error:  # noqa: BLE001 - whatever a server does must not end the thread
-                was_ready = self._is_ready
                 self._say(f"{await self._reason(error)}; tried again")
             finally:
-                self._is_ready = False
+                was_ready, self._is_ready = self._is_ready, False
                 self._values.forget()
             pause_s = _FIRST_PAUSE_S if was_ready else pause_s
             await asyncio.sleep(pause_s)

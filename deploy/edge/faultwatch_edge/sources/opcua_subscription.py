@@ -28,6 +28,8 @@ _QUEUE: Final = 64
 """Values of a node that the server keeps until the next message."""
 _LONGEST_INTERVAL_S: Final = 5.0
 """Between two messages of the server."""
+_OVERFLOW: Final = 0x480
+"""Bits of a status that say that the queue was full."""
 _NO_TIME_US: Final = to_microseconds(datetime(1601, 1, 1, tzinfo=UTC))
 """How OPC UA writes that there is no time."""
 _Item = TypeVar("_Item")
@@ -227,6 +229,7 @@ class Subscription:
                 time_us=_time_us(value),
                 is_known=item.ClientHandle not in self._heard,
                 is_on_change=node.is_on_change,
+                is_after_loss=status is not None and status.value & _OVERFLOW == _OVERFLOW,
             )
             self._heard.add(item.ClientHandle)
 

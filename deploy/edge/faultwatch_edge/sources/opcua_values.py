@@ -75,6 +75,8 @@ class Reading:
     is_known: bool = False
     """Whether the server only says what it knew when it was asked for the node."""
     is_on_change: bool = False
+    is_after_loss: bool = False
+    """Whether the server had no room for values of the channel before this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +139,21 @@ class OpcUaValues:
         self._came = Condition()
         self._known: dict[str, dict[str, tuple[int, float]]] = {}
         self._refused: dict[tuple[str, str], str] = {}
+        self._lost: set[tuple[str, str]] = set()
         self.bad: Counter[str] = Counter()
         """Values without a good quality, by asset."""
 
     def forget(self) -> None:
         """What the server knew is no longer so: the connection has gone."""
         self._known.clear()
+        self._lost.clear()
 
     def add(self, readings: Iterable[Reading]) -> None:
         """What one message of the server brought."""
         samples: dict[tuple[str, int, bool], OpcUaSample] = {}
         found: list[OpcUaSample | OpcUaRejection] = []
         for one in readings:
+            self._tell_loss(one)
             known = self._known.setdefault(one.asset, {})
             known.pop(one.channel, None)
             number = self._number(one, found)
@@ -198,6 +203,15 @@ class OpcUaValues:
             self.bad[one.asset] += 1
             return None
         return number
+
+    def _tell_loss(self, one: Reading) -> None:
+        """Say once a connection that the server has lost values."""
+        if one.is_after_loss and (one.asset, one.channel) not in self._lost:
+            self._lost.add((one.asset, one.channel))
+            self._note(
+                f"{one.asset}: the server has lost values of channel '{one.channel}', as it "
+                "measures more often than it sends"
+            )
 
     def _complete(self, found: Sequence[OpcUaSample | OpcUaRejection]) -> None:
         """Put what is known of channels that do not change into the first new sample."""
