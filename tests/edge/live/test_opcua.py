@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from faultwatch_edge.config import OpcUaConfig
@@ -159,8 +159,10 @@ def test_what_an_unchanged_channel_is_goes_with_the_first_sample_after_it(
 def test_a_node_that_vanishes_is_said_once_and_watched_again_when_it_is_back(
     server: Any, wait_for: Any
 ) -> None:
-    nodes = AssetNodes("pump", (*NODES, ("speed", "ns=1;s=speed")), frozenset(), 0.1)
+    others = ("speed", "ns=1;s=speed"), ("odd", "ns=1;g=odd")
+    nodes = AssetNodes("pump", (*NODES, *others), frozenset(), 0.1)
     with listening(plain(server), nodes=nodes) as heard:
+        wait_for(lambda: heard.said("node 'ns=1;g=odd' of channel 'odd' cannot be watched"), "odd")
         wait_for(lambda: heard.said("node 'ns=1;s=speed' of channel 'speed' cannot be"), "speed")
         server.order(delete="flow")
         wait_for(lambda: heard.said("'flow' cannot be watched (BadNodeIdUnknown)"), "flow")
@@ -170,7 +172,21 @@ def test_a_node_that_vanishes_is_said_once_and_watched_again_when_it_is_back(
         wait_for(lambda: heard.said("channel 'flow' is there again"), "flow again")
         server.write("flow", 2.0, 101)
         assert heard.hears(1, wait_for) == [sample(101, flow=2)]
-        assert heard.said("cannot be watched") == 2
+        assert heard.said("cannot be watched") == 3
+
+
+def test_other_nodes_are_watched_when_others_are_wanted(server: Any, wait_for: Any) -> None:
+    wanted, notes = [replace(PUMP, nodes=NODES[:1])], list[str]()
+    with OpcUaSource(
+        plain(server), password=None, wanted=lambda: list(wanted), note=notes.append, again_s=0.1
+    ) as source:
+        wait_for(lambda: source.bad["pump"] == 1, "the first node")
+        wanted[:] = [replace(PUMP, nodes=NODES[1:])]
+        wait_for(lambda: source.bad["pump"] == 3, "the two others")
+        heard = Listener(source, notes)
+        server.write("total", 1.0, 100)
+        assert heard.hears(1, wait_for) == [sample(100, total=1)]
+        assert len(notes) == 1
 
 
 def test_a_server_that_was_stopped_is_said_once_and_found_again(server: Any, wait_for: Any) -> None:
@@ -196,11 +212,12 @@ def test_a_server_that_hangs_is_noticed(server: Any, wait_for: Any) -> None:
         wait_for(lambda: heard.source.is_connected, "the server again")
 
 
-def make_certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
+def make_certificate(folder: Path, name: str, uri: str | None) -> tuple[Path, Path]:
     """A certificate that is signed by itself, as OPC UA applications have them, and its key."""
     now, key = datetime.now(UTC), rsa.generate_private_key(65_537, 2_048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    names = [x509.UniformResourceIdentifier(uri), x509.DNSName(socket.gethostname())]
+    names: list[x509.GeneralName] = [x509.DNSName(socket.gethostname())]
+    names += [] if uri is None else [x509.UniformResourceIdentifier(uri)]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -227,9 +244,12 @@ def make_certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
-    make_certificate(folder, "server", "urn:plant:server")
+    certificate, _ = make_certificate(folder, "server", "urn:plant:server")
+    encoded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    (folder / "server.der").write_bytes(encoded.public_bytes(serialization.Encoding.DER))
     make_certificate(folder, "other", "urn:plant:server")
     make_certificate(folder, "agent", "urn:plant:agent")
+    make_certificate(folder, "nameless", None)
     return folder
 
 
@@ -244,7 +264,7 @@ def encrypted(address: str, folder: Path, **changes: str) -> OpcUaConfig:
     given: dict[str, Any] = {
         "certificate": str(folder / "agent.pem"),
         "private_key": str(folder / "agent.key"),
-        "server_certificate": str(folder / "server.pem"),
+        "server_certificate": str(folder / "server.der"),
         "username": "edge",
     }
     return OpcUaConfig(address, **{**given, **changes})
@@ -328,4 +348,22 @@ def test_a_file_that_is_no_certificate_or_key_is_refused(
         (tmp_path / "bad").write_bytes(content)
     config = encrypted("opc.tcp://localhost:4840", folder, **{name: str(tmp_path / "bad")})
     with pytest.raises(ConfigError, match=rf"opcua\.{name} '.*/bad' {sentence}"):
+        OpcUaSource(config, password=None, wanted=list, note=print)
+
+
+def test_a_certificate_that_names_no_application_is_refused(folder: Path) -> None:
+    config = encrypted("opc.tcp://localhost:4840", folder, certificate=str(folder / "nameless.pem"))
+    with pytest.raises(ConfigError, match="names no application, expected a URI such as urn:"):
+        OpcUaSource(config, password=None, wanted=list, note=print)
+
+
+def test_a_key_that_is_not_of_rsa_is_refused(folder: Path, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (tmp_path / "key").write_bytes(key)
+    config = encrypted("opc.tcp://localhost:4840", folder, private_key=str(tmp_path / "key"))
+    with pytest.raises(ConfigError, match="is not of RSA, expected that"):
         OpcUaSource(config, password=None, wanted=list, note=print)

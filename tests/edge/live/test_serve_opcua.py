@@ -123,6 +123,31 @@ def test_without_a_broker_and_with_a_server_that_was_away_only_what_it_measured_
     assert "Traceback" not in agent.said
 
 
+def test_an_agent_that_is_killed_goes_on_where_it_was(
+    agent: Any, bundle: Bundle, server: Any, wait_for: Any
+) -> None:
+    file = configure(agent, server, without_broker=True)
+    samples = rows(ALARMED)
+    expected = plain(offline(bundle, samples))
+    agent.start()
+    wait_for(lambda: "connected to the OPC UA server" in agent.said, "the server")
+    measure(server, samples[:33])  # the alarm is active
+    time.sleep(1.5)  # fetched once a second
+    agent.end(signal.SIGKILL)
+    agent.start()
+    wait_for(lambda: agent.said.count("connected to the OPC UA server") == 2, "the server again")
+    measure(server, samples[33:])
+    once: dict[tuple[object, object], Body] = {}
+
+    def is_said() -> bool:
+        for one in said(file):
+            once.setdefault((one["alarm_id"], one["sequence"]), one)
+        return len(once) >= len(expected)
+
+    wait_for(is_said, f"{len(expected)} alarms and events")
+    assert list(once.values()) == expected
+
+
 def test_without_the_extra_one_sentence_says_what_to_install(agent: Any, server: Any) -> None:
     configure(agent, server, without_broker=True)
     code = "import sys; sys.modules['asyncua'] = None; from faultwatch_edge.__main__ import main; "

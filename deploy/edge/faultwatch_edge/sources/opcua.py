@@ -37,7 +37,7 @@ from faultwatch_edge.sources.opcua_values import (
 )
 
 LARGEST_MESSAGE: Final = 4 * 1024 * 1024
-_LARGEST_CHUNK, _MOST_CHUNKS = 65_535, 512
+_MOST_CHUNKS: Final = 512
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _GOODBYE_S: Final = 2.0
 _NAME: Final = "faultwatch-edge"
@@ -63,13 +63,13 @@ class _Client(Client):
         if self.uaclient.protocol is not None:
             limits = self.uaclient.protocol._connection._limits  # noqa: SLF001 - set nowhere else
             limits.max_message_size, limits.max_chunk_count = LARGEST_MESSAGE, _MOST_CHUNKS
-            limits.max_recv_buffer = _LARGEST_CHUNK
+            limits.max_recv_buffer = LARGEST_MESSAGE
 
 
 def _receive(protocol: UASocketProtocol, read: Callable[[bytes], None], data: bytes) -> None:
-    """Pass on what came, but wait for no more of a piece than a piece may be long."""
+    """Pass on what came, but wait for no more of a message than it may be long."""
     read(data)
-    if len(protocol.receive_buffer or b"") > _LARGEST_CHUNK:
+    if len(protocol.receive_buffer or b"") > LARGEST_MESSAGE:
         protocol.receive_buffer = None
         protocol.disconnect_socket()
 
