@@ -44,7 +44,7 @@ def nodes_of(source: AssetSource, manifest: Manifest) -> AssetNodes | None:
     unknown = sorted(set(source.nodes) - set(names))
     if unknown:
         raise ConfigError(
-            f"{manifest.asset_id}: asset.nodes names '{unknown[0]}', which the bundle does not "
+            f"{manifest.asset_id}: asset.nodes names {unknown[0]!r}, which the bundle does not "
             f"know, expected some of {', '.join(names[:_MOST_SHOWN])}"
         )
     if len(source.nodes) < fewest:
