@@ -19,6 +19,19 @@ folder = "state"
 bundle = "pump.fwb"
 topic = "plant/pump"
 """
+ADDRESS = 'address = "opc.tcp://localhost:4840"\nsecurity = "none"'
+OPC_UA = f"""
+[agent]
+folder = "state"
+[opcua]
+{ADDRESS}
+[file]
+path = "said.jsonl"
+[[asset]]
+bundle = "pump.fwb"
+[asset.nodes]
+flow = "ns=2;s=FT-101"
+"""
 
 
 @pytest.fixture
@@ -42,6 +55,17 @@ def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(file: Path) ->
     assert config.mqtt is not None
     assert (config.mqtt.host, config.mqtt.used_port) == ("127.0.0.1", 1883)
     assert spool_file(config).parent.is_dir()
+
+
+def test_samples_may_come_from_an_opc_ua_server_alone(file: Path) -> None:
+    files = 'certificate = "own.pem"\nprivate_key = "own.key"\nserver_certificate = "plant.der"'
+    file.write_text(OPC_UA.replace('security = "none"', files).replace("localhost", "plant"))
+    config = read_config(file)
+    assert config.opcua is not None
+    assert config.opcua.server_certificate == str(file.parent / "plant.der")
+    assert config.asset[0].nodes == {"flow": "ns=2;s=FT-101"}
+    assert config.mqtt is None
+    assert config.sinks == ("file",)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +100,28 @@ def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(file: Path) ->
             "mqtt.publish is 'x/{kind}', expected {asset} in",
         ),
         (LEAST.replace("[mqtt]", ""), "mqtt is missing, expected the broker"),
+        (LEAST.replace('topic = "plant/pump"', ""), "asset has topic and nodes, or none of them"),
+        (LEAST + "nodes = {}", "asset has topic and nodes, or none of them"),
+        (OPC_UA.replace('flow = "ns=2;s=FT-101"', ""), "asset.nodes is empty, expected a node"),
+        (
+            OPC_UA.replace("ns=2;s=FT", "FT"),
+            "asset.nodes has 'FT-101' for channel 'flow', expected",
+        ),
+        (OPC_UA + "[asset.keys]", "asset.keys goes with asset.topic"),
+        (
+            OPC_UA.replace("[opcua]", "[page]").replace(ADDRESS, ""),
+            "opcua is missing, expected the",
+        ),
+        (OPC_UA.replace("[file]", "").replace("path =", "#"), "mqtt, webhook and file are missing"),
+        (
+            OPC_UA.replace("localhost", "plant"),
+            "with opcua.security 'none', expected 'Basic256Sha2",
+        ),
+        (OPC_UA.replace("localhost", "a:b@localhost"), "opcua.address holds a name or password"),
+        (OPC_UA.replace("localhost", "[x"), "expected opc.tcp://HOST:PORT"),
+        (OPC_UA.replace("opc.tcp", "http"), "expected opc.tcp://HOST:PORT"),
+        (OPC_UA.replace(":4840", ""), "'opc.tcp://localhost', expected opc.tcp://HOST:PORT"),
+        (OPC_UA.replace('security = "none"', ""), "opcua.certificate is missing, expected a file"),
         (LEAST + "model = 'x'", "asset has bundle and model, or none of them, expected one of"),
         (LEAST.replace("bundle = ", "model = "), "registry is missing, expected the address from"),
         (

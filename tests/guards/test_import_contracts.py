@@ -28,6 +28,8 @@ CLEAN = {
     "faultwatch_edge/agent.py": "import faultwatch_edge.bundle",
     "faultwatch_edge/bundle.py": "import numpy\nimport onnxruntime",
     "faultwatch_edge/mqtt.py": "import paho.mqtt.client",
+    "faultwatch_edge/sources/opcua.py": "import asyncua",
+    "faultwatch_edge/sources/opcua_subscription.py": "import asyncua",
 }
 OFFENCES = [
     ("layers", "features/grid.py", "import models.detector"),
@@ -44,6 +46,7 @@ OFFENCES = [
     ("lightning-protected", "models/detector.py", "import pytorch_lightning"),
     ("deltalake-protected", "pipelines/backtest.py", "from deltalake import DeltaTable"),
     ("paho-protected", "faultwatch_edge/agent.py", "import paho.mqtt.client"),
+    ("asyncua-protected", "faultwatch_edge/agent.py", "from asyncua import Client"),
     ("ray-in-engine", "pipelines/backtest.py", "import ray"),
     ("ray-in-engine", "models/training.py", "from ray.train import report"),
     ("drawing-in-report", "pipelines/backtest.py", "import matplotlib"),
@@ -57,7 +60,7 @@ def tree(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for name, text in CLEAN.items():
         file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True, parents=True)
         (file.parent / "__init__.py").touch()
         file.write_text(text + "\n")
     return tmp_path

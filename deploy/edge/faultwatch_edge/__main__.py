@@ -38,7 +38,7 @@ PROGRAM = "faultwatch-edge"
 KEY_VARIABLE = "FAULTWATCH_EDGE_KEY"
 STANDARD_INPUT = "-"
 REFUSED = 2
-_EXTRAS = {"paho": "mqtt"}
+_EXTRAS = {"paho": "mqtt", "asyncua": "opcua"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_service(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    serve = verbs.add_parser("serve", help="watch assets live by MQTT until it is stopped")
+    serve = verbs.add_parser(
+        "serve", help="watch assets live by MQTT or OPC UA until it is stopped"
+    )
     order = verbs.add_parser("order", help="acknowledge or shelve an alarm of the agent that runs")
     for verb in (serve, order):
         verb.add_argument("config", type=Path, metavar="CONFIG", help="edge.toml")

@@ -1,5 +1,6 @@
 """``edge.toml``: which bundles an agent runs, where samples come from, where messages go."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from faultwatch_edge.strict_json import read_record
 
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORT, _TLS_PORT, _LAST_PORT = 1883, 8883, 65_535
-_FILES: Final = ("ca", "certificate", "private_key")
+_FILES: Final = ("ca", "certificate", "private_key", "server_certificate")
+_NODE: Final = re.compile(r"(ns=\d{1,5};)?(i=\d{1,10}|[sgb]=.+)")
 _LARGEST_FILE: Final = 1024 * 1024
 
 
@@ -98,6 +100,57 @@ def _check_address(name: str, address: str, *, variable: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class OpcUaConfig:
+    """An OPC UA server; the password comes from ``FAULTWATCH_EDGE_OPCUA_PASSWORD``."""
+
+    address: str
+    """Of the server: ``opc.tcp://HOST:PORT/PATH``."""
+    security: Literal["Basic256Sha256", "none"] = "Basic256Sha256"
+    """Signed and encrypted; or neither, which is for a server on this machine only."""
+    certificate: str | None = None
+    """The agent's own certificate, which the server trusts."""
+    private_key: str | None = None
+    """Key of ``certificate``."""
+    server_certificate: str | None = None
+    """Of the server: one that shows another is not the right one."""
+    username: str | None = None
+    """None = anonymous."""
+
+    def __post_init__(self) -> None:
+        host = _opcua_host(self.address)
+        if self.security == "none":
+            if host not in LOCAL:
+                raise BundleError(
+                    f"opcua.address is {self.address!r} with opcua.security 'none', expected "
+                    "'Basic256Sha256' beyond this machine"
+                )
+            return
+        for name in ("certificate", "private_key", "server_certificate"):
+            if getattr(self, name) is None:
+                raise BundleError(
+                    f"opcua.{name} is missing, expected a file, as opcua.security is "
+                    f"'{self.security}'"
+                )
+
+
+def _opcua_host(address: str) -> str:
+    wanted = f"opcua.address is {address!r}, expected opc.tcp://HOST:PORT"
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme == "opc.tcp" and bool(parts.port)
+    except ValueError as error:
+        raise BundleError(wanted) from error
+    if not is_address or not parts.hostname or not address.isprintable() or " " in address:
+        raise BundleError(wanted)
+    if parts.username is not None or parts.password is not None:
+        raise BundleError(
+            "opcua.address holds a name or password, expected opcua.username and "
+            "FAULTWATCH_EDGE_OPCUA_PASSWORD"
+        )
+    return parts.hostname
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryConfig:
     """An MLflow server; the password comes from ``FAULTWATCH_EDGE_REGISTRY_PASSWORD``."""
 
@@ -167,12 +220,22 @@ class AssetSource:
     """Channel to its key, or its word in the topic; else it is its name, or its tag."""
     model: str | None = None
     """Instead of ``bundle``: the asset's name in the registry, whose alias is followed."""
+    nodes: dict[str, str] | None = None
+    """Instead of ``topic``: channel to the id of its OPC UA node, such as ``ns=2;s=FT-101``."""
 
     def __post_init__(self) -> None:
         if (self.bundle is None) == (self.model is None):
             raise BundleError("asset has bundle and model, or none of them, expected one of both")
         if self.model is not None and ASSET_ID.fullmatch(self.model) is None:
             raise BundleError(f"asset.model is {self.model!r}, expected the id of an asset")
+        if bool(self.topic) == (self.nodes is not None):
+            raise BundleError("asset has topic and nodes, or none of them, expected one of both")
+        if self.nodes is None:
+            self._check_topic()
+        else:
+            self._check_nodes(self.nodes)
+
+    def _check_topic(self) -> None:
         _check_topic("asset.topic", self.topic)
         levels = self.topic.split("/")
         if self.topic.count("{channel}") > 1 or (
@@ -182,6 +245,18 @@ class AssetSource:
                 f"asset.topic is {self.topic!r}, expected {{channel}} as one whole level of it"
             )
 
+    def _check_nodes(self, nodes: Mapping[str, str]) -> None:
+        if not nodes:
+            raise BundleError("asset.nodes is empty, expected a node for each channel")
+        if self.keys is not None:
+            raise BundleError("asset.keys goes with asset.topic, expected asset.nodes alone")
+        for channel, node in nodes.items():
+            if _NODE.fullmatch(node) is None or not node.isprintable():
+                raise BundleError(
+                    f"asset.nodes has {node!r} for channel {channel!r}, expected the id of a node, "
+                    "such as ns=2;s=FT-101"
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
@@ -190,6 +265,7 @@ class EdgeConfig:
     agent: AgentConfig
     asset: tuple[AssetSource, ...]
     mqtt: MqttConfig | None = None
+    opcua: OpcUaConfig | None = None
     webhook: WebhookConfig | None = None
     file: FileConfig | None = None
     page: PageConfig | None = None
@@ -198,8 +274,12 @@ class EdgeConfig:
     def __post_init__(self) -> None:
         if not self.asset:
             raise BundleError("asset is empty, expected at least one [[asset]]")
-        if self.mqtt is None:
+        if self.mqtt is None and any(one.topic for one in self.asset):
             raise BundleError("mqtt is missing, expected the broker that samples come from")
+        if self.opcua is None and any(one.nodes for one in self.asset):
+            raise BundleError("opcua is missing, expected the server that samples come from")
+        if not self.sinks:
+            raise BundleError("mqtt, webhook and file are missing, expected where alarms go")
         followed = [one.model for one in self.asset if one.model is not None]
         if followed and self.registry is None:
             raise BundleError(
@@ -252,6 +332,7 @@ def _from(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     places = [
         (found.get("agent"), ("folder",)),
         (found.get("mqtt"), _FILES),
+        (found.get("opcua"), _FILES),
         (found.get("webhook"), ("ca",)),
         (found.get("file"), ("path",)),
         (found.get("registry"), ("ca",)),

@@ -42,6 +42,7 @@ def _of(one: Watched) -> dict[str, object]:
         "samples": counts.samples,
         "late": counts.late,
         "rejected": counts.rejected,
+        "bad_quality": one.bad_quality,
         "windows_scored": counts.windows_scored,
         "alarms_raised": counts.alarms_raised,
     }

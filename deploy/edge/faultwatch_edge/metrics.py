@@ -8,6 +8,7 @@ _ASSET: Final[Mapping[str, tuple[str, str]]] = {
     "samples": ("samples_total", "samples taken"),
     "late": ("samples_late_total", "samples whose cell had closed"),
     "rejected": ("samples_rejected_total", "samples that could not be used"),
+    "bad_quality": ("values_bad_quality_total", "values that the source itself called bad"),
     "windows_scored": ("windows_scored_total", "windows that have a score"),
     "alarms_raised": ("alarms_raised_total", "times that the alarm was raised"),
     "model_version": ("model_version", "version of the bundle"),

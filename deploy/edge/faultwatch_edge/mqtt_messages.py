@@ -38,7 +38,7 @@ class MqttMessages:
         note: Callable[[str], None],
     ) -> None:
         self._connection, self._spool, self._note = connection, spool, note
-        self.assets = assets
+        self.assets: Sequence[Watched] = [one for one in assets if one.payloads.filters]
         self._orders = {order_topic(config, one.asset): one for one in assets}
         self._remembered: dict[str, str] = {}
         self._unacknowledged: list[Incoming] = []

@@ -1,4 +1,4 @@
-"""Puts a configuration together to a service that runs: bundles, spool, connection."""
+"""Puts a configuration together to a service that runs: bundles, spool, connections."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from faultwatch_edge.bundle import read_bundle
-from faultwatch_edge.config import AssetSource, EdgeConfig, MqttConfig, spool_file
+from faultwatch_edge.config import AssetSource, EdgeConfig, MqttConfig, OpcUaConfig, spool_file
 from faultwatch_edge.delivery import Delivery, Sink
 from faultwatch_edge.errors import ConfigError
 from faultwatch_edge.registry import RegistryMirror
@@ -26,6 +26,7 @@ from faultwatch_edge.watched import Watched
 from faultwatch_edge.web import OperatorPage
 
 PASSWORD_VARIABLE: Final = "FAULTWATCH_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+OPCUA_VARIABLE: Final = "FAULTWATCH_EDGE_OPCUA_PASSWORD"
 REGISTRY_VARIABLE: Final = "FAULTWATCH_EDGE_REGISTRY_PASSWORD"
 TOKEN_VARIABLE: Final = "FAULTWATCH_EDGE_WEBHOOK_TOKEN"  # noqa: S105 - the variable's name
 
@@ -72,6 +73,9 @@ def serve(
         ends = _Ends()
         if config.mqtt is not None:
             _add_broker(ends, stack, config.mqtt, list(assets.values()), spool=spool, note=note)
+        by_nodes = [one for one in assets.values() if one.nodes is not None]
+        if config.opcua is not None and by_nodes:
+            _add_opcua(ends, stack, config.opcua, by_nodes, note=note)
         _add_other_sinks(ends, stack, config, note)
         service = Service(
             config.name,
@@ -120,6 +124,21 @@ def _add_broker(
     ends.sources.append(MqttMessages(connection, config, assets, spool=spool, note=note))
     ends.sinks.append(topics)
     ends.hearts.append(topics)
+
+
+def _add_opcua(
+    ends: _Ends,
+    stack: ExitStack,
+    config: OpcUaConfig,
+    assets: Sequence[Watched],
+    *,
+    note: Callable[[str], None],
+) -> None:
+    from faultwatch_edge.opcua_samples import OpcUaSamples  # noqa: PLC0415 - asyncua is an extra
+
+    samples = OpcUaSamples(config, assets, password=os.environ.get(OPCUA_VARIABLE), note=note)
+    stack.enter_context(samples.connection)
+    ends.sources.append(samples)
 
 
 def _add_other_sinks(

@@ -1,6 +1,7 @@
 """One asset that an agent process watches live: payloads in, records out."""
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +19,8 @@ from faultwatch_edge.orders import Order, read_order
 from faultwatch_edge.score_row import ScoreRow, score_record
 from faultwatch_edge.snapshot import read_alarm, read_state, write_state
 from faultwatch_edge.sources.incoming import Incoming
-from faultwatch_edge.sources.json_payload import JsonPayloads, PayloadError
+from faultwatch_edge.sources.json_payload import JsonPayloads, Measured, PayloadError
+from faultwatch_edge.sources.opcua_values import OpcUaRejection, OpcUaSample, nodes_of
 from faultwatch_edge.spool import SCORE, Record
 from faultwatch_edge.times import microseconds, to_iso, to_microseconds
 from faultwatch_edge.trial import Tally
@@ -62,6 +64,8 @@ class Watched:
         self._heard_us: int | None = None
         self._is_silent = False
         self.last_sample_us: int | None = None
+        self.bad_quality = 0
+        """Values that the source itself called bad, since the process began."""
         self.is_changed = False
         """Whether its state has changed since it was kept; whoever keeps it says so."""
 
@@ -69,9 +73,11 @@ class Watched:
         """Check a bundle on this device, then run it; nothing has changed if it fails."""
         manifest, window = bundle.manifest, bundle.manifest.window
         payloads = JsonPayloads(self._source, manifest.channels)
+        nodes = nodes_of(self._source, manifest)
         agent = Agent(bundle, on_score=self._scored.append)
         check_golden(agent.detector, bundle)
         self.bundle, self.payloads, self.agent = bundle, payloads, agent
+        self.nodes = nodes
         quiet_s = max(window.max_gap_s, _SILENT_PERIODS * window.sample_period_s)
         self._silence_us = microseconds(quiet_s + window.allowed_lateness_s)
         self._made_us = to_microseconds(datetime.fromisoformat(manifest.created_at))
@@ -125,20 +131,41 @@ class Watched:
             message: with one sample.
             at_us: now, by the device's clock, which may be wrong.
         """
-        self._heard_us, self._is_silent, self.is_changed = None, False, True
+        self._hear()
         raw = message.payload[:_RAW].decode("utf-8", errors="replace")
         try:
             measured = self.payloads.read(message.topic, message.payload)
         except PayloadError as error:
             return self._records(self.agent.reject(f"payload {error}", raw=raw))
+        return self._process(measured, at_us, raw=raw, is_again=message.is_again)
+
+    def take_sample(self, sample: OpcUaSample, at_us: int) -> list[Record]:
+        """One sample of an OPC UA server; ``at_us`` as in ``take``."""
+        self._hear()
+        values = [sample.values.get(name, math.nan) for name in self.bundle.manifest.channel_names]
+        measured = Measured(sample.time_us, values)
+        return self._process(measured, at_us, raw=sample.raw, is_again=sample.is_again)
+
+    def refuse_value(self, rejection: OpcUaRejection) -> list[Record]:
+        """Say that a value is no measurement, where that was not said before; count it."""
+        self.is_changed = True
+        if rejection.is_again:
+            self.agent.counts.rejected += 1
+            return []
+        return self._records(self.agent.reject(rejection.reason, raw=rejection.raw[:_RAW]))
+
+    def _hear(self) -> None:
+        self._heard_us, self._is_silent, self.is_changed = None, False, True
+
+    def _process(self, measured: Measured, at_us: int, *, raw: str, is_again: bool) -> list[Record]:
         if measured.time_us > at_us + MOST_AHEAD_US and at_us > self._made_us:
             reason = (
                 f"time is ahead of this device's clock by more than "
                 f"{MOST_AHEAD_US // 1_000_000} s, which is {to_iso(at_us)}; set one of the clocks"
             )
             return self._records(self.agent.reject(reason, raw=raw))
-        if message.is_again and self.agent.is_late(measured.time_us):
-            return []  # it was taken before, and the broker was not told
+        if is_again and self.agent.is_late(measured.time_us):
+            return []  # it was taken before, and the source was not told
         taken = self.agent.counts.samples
         messages = self.agent.process(measured.time_us, measured.values, raw=raw)
         if self.agent.counts.samples > taken:

@@ -31,6 +31,7 @@ SHIPPED: Final = Path(__file__).parents[3] / "deploy" / "mosquitto"
 PROGRAM: Final = Path("/usr/sbin/mosquitto")
 USERS: Final = ("edge", "gateway", "operator", "collector")
 PATIENCE_S: Final = 20.0
+OPCUA: Final = Path(__file__).with_name("opcua_server.py")
 Body = dict[str, Any]
 
 
@@ -195,6 +196,7 @@ def peer(broker: Broker, user: str, topic: str | None = None) -> Iterator[Peer]:
     finally:
         client.disconnect()
         client.loop_stop()
+        client.on_connect = client.on_subscribe = client.on_message = client.on_publish = None
 
 
 @dataclass
@@ -260,6 +262,67 @@ keys = {{ valve = "state.valve" }}
     if one.process is not None:
         one.process.kill()
         one.process.wait()
+
+
+@dataclass
+class OpcUaServer:
+    """An OPC UA server as a process that can be stopped and started again."""
+
+    port: int
+    words: tuple[str, ...] = ()
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"opc.tcp://127.0.0.1:{self.port}/plant"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - a server of our own
+            [sys.executable, "-W", "ignore", str(OPCUA), str(self.port), *self.words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answered("ready")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    def order(self, **order: Any) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        self._answered("done")
+
+    def write(self, channel: str, value: object, at: float | None, **more: object) -> None:
+        self.order(write=[{"channel": channel, "value": value, "at": at, **more}])
+
+    def _answered(self, word: str) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == word
+
+
+@contextmanager
+def run_opcua(*words: str) -> Iterator[OpcUaServer]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = OpcUaServer(free.getsockname()[1], words)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session", name="run_opcua")
+def _run_opcua() -> Callable[..., AbstractContextManager[OpcUaServer]]:
+    """A server for as long as it is needed; words make it encrypted, see ``opcua_server.py``."""
+    return run_opcua
 
 
 @pytest.fixture(name="peer")

@@ -72,8 +72,8 @@ class JsonPayloads:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What to subscribe to."""
-        return (self._source.topic.replace(_PLACE, "+"),)
+        """What to subscribe to; nothing where samples come in another way."""
+        return (self._source.topic.replace(_PLACE, "+"),) if self._source.topic else ()
 
     def is_of(self, topic: str) -> bool:
         """Whether payloads of a topic are this asset's."""
