@@ -113,7 +113,7 @@ class Connection:
         self._said = ""
         self._came: Queue[Incoming] = Queue()
         self._held = Held()
-        self._is_skipping = False
+        self._is_skipping = self._is_asked = False
         self._done: deque[tuple[int, bool]] = deque()
         self._out: dict[int, int] = {}
         self._is_closing = self._is_ready = False
@@ -185,12 +185,13 @@ class Connection:
             while len(taken) < most:
                 taken.append(self._came.get_nowait())
         self._held.add(-sum(len(one.payload) for one in taken))
-        if self._is_skipping and self._came.empty():
+        if self._is_skipping and not self._is_asked and self._came.empty():
             self._ask_again()
         return taken
 
     def _ask_again(self) -> None:
         """Break the connection: the broker sends anew what was left out, in order."""
+        self._is_asked = True
         self._say(f"{self._where} sends more than it was told to; connected anew for what was left")
         connection = self._client.socket()
         with suppress(OSError):
@@ -255,7 +256,7 @@ class Connection:
             self._drain()  # all of it is sent again, and more must find room
         else:
             self._epoch += 1  # the broker numbers its messages anew
-        self._is_skipping = False
+        self._is_skipping = self._is_asked = False
         options = SubscribeOptions(qos=_QOS, retainHandling=_NOT_RETAINED)
         self._client.subscribe([(one, options) for one in self._filters])
 
