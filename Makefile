@@ -6,6 +6,8 @@ INSTALLED := .venv/.installed
 PYTEST_FLAGS :=
 ROWS := 1000000
 SECONDS := 600
+HOURS := 72
+ASSETS := 50
 FAULTS := 1000
 SEED := 0
 
@@ -29,7 +31,7 @@ NOT_PURE := features/datasets/tep/generate.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fix bench bench-ingest bench-train fuzz faults lint coverage lock
+.PHONY: help demo test check fix bench soak bench-ingest bench-train fuzz faults lint coverage lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,9 @@ fix: $(INSTALLED)  ## repair what ruff can repair, and format
 
 bench: $(INSTALLED)  ## time and memory of the edge runtime, written to tests/benchmarks/results
 	@$(BIN)/python tests/benchmarks/edge_latency.py
+
+soak: $(INSTALLED)  ## 50 machines at 1 Hz in one agent for 72 hours of data; HOURS=6 ASSETS=200
+	@$(BIN)/python tests/benchmarks/edge_soak.py --hours $(HOURS) --assets $(ASSETS)
 
 bench-ingest: $(INSTALLED)  ## speed and memory of the ingest beside plain polars; ROWS=10000000 takes half an hour
 	@$(BIN)/python tests/benchmarks/ingest.py --rows $(ROWS)

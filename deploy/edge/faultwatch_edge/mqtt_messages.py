@@ -28,6 +28,8 @@ class MqttMessages:
         note: takes a sentence for whoever looks at the log.
     """
 
+    catches_up = True
+
     def __init__(
         self,
         connection: Connection,

@@ -27,6 +27,7 @@ class OpcUaSamples:
 
     remembered: Mapping[str, str] = {}
     is_owing = False
+    catches_up = False
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ class Source(Protocol):
 
     assets: Sequence[Watched]
     """Whose samples come from it."""
+    catches_up: bool
+    """Whether what is measured while nobody listens comes later."""
 
     @property
     def is_connected(self) -> bool:
@@ -101,7 +103,7 @@ class Service:
     def step(self) -> None:
         """Take what came within a moment, keep what it led to, deliver what can be delivered."""
         for source in self._sources:
-            if self._is_full or not source.is_connected:
+            if self._is_full or (source.catches_up and not source.is_connected):
                 for watched in source.assets:
                     watched.wait_anew()
         if self._is_full:
