@@ -101,7 +101,7 @@ $(INSTALLED): pyproject.toml deploy/edge/pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e deploy/edge -e '.[dev]'
 	@# What the edge package needs, kept for the test that installs it alone: that works offline, too.
 	@$(BIN)/python -m pip download -qq --disable-pip-version-check -c constraints.txt -d .venv/edge-wheels \
-	    setuptools==84.2.1 numpy onnxruntime cryptography
+	    setuptools==84.2.1 numpy onnxruntime cryptography paho-mqtt
 	@touch $@
 
 .PHONY: constraints.txt.new

@@ -17,7 +17,7 @@ EDGE = Path(__file__).parents[2] / "deploy/edge"
 def test_edge_package_alone_checks_and_runs_a_bundle(
     tmp_path: Path, bundle_path: Path, key_folder: Path
 ) -> None:
-    """Build from a copy, install with its three dependencies only, and use the command."""
+    """Build from a copy, install with its three dependencies only, and use the command; then MQTT."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
     def run(*command: str | Path, text: str = "") -> str:
@@ -53,3 +53,35 @@ def test_edge_package_alone_checks_and_runs_a_bundle(
     package = Path(run(programs / "python", "-c", code).strip())
     assert (package / "py.typed").is_file()
     assert package.is_relative_to(tmp_path)
+    config = tmp_path / "edge.toml"
+    config.write_text(
+        f"""
+[agent]
+folder = "state"
+keys = ["{key_folder / "faultwatch.pub"}"]
+[mqtt]
+port = 9
+[[asset]]
+bundle = "{bundle_path}"
+topic = "plant/pump_07"
+"""
+    )
+    command = [str(programs / "faultwatch-edge"), "serve", str(config)]
+    refused = subprocess.run(  # noqa: S603 - our own program
+        command, capture_output=True, text=True, env=environment, check=False
+    )
+    assert refused.returncode == 2
+    assert "not installed; install faultwatch-edge[mqtt]" in refused.stderr
+    run(*install, "paho-mqtt")
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, stderr=subprocess.PIPE, text=True, env=environment
+    ) as served:
+        assert served.stderr is not None
+        said_by_it = ""
+        while "cannot be reached" not in said_by_it:
+            line = served.stderr.readline()
+            assert line, said_by_it
+            said_by_it += line
+        served.terminate()
+        assert served.wait(20) == 0
+    assert "watches pump_07" in said_by_it
