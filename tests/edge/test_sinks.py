@@ -135,6 +135,17 @@ def test_what_is_refused_lets_the_others_pass_and_is_sent_again(
     assert "answers 400 Bad Request" in notes[0]
 
 
+def test_what_an_asset_in_shadow_says_is_not_posted(spool: Spool, notes: list[str]) -> None:
+    consumer = Consumer()
+    shadow = Record("pump", "alarm", '{"sequence":7,"shadow":true}')
+    spool.commit({}, [shadow, alarm(0), shadow], at_us=0)
+    with served(consumer) as server:
+        config = WebhookConfig(f"http://127.0.0.1:{server.server_port}/alarms")
+        with Webhook(config, token=None, note=notes.append) as webhook:
+            deliver(spool, webhook, lambda: not spool.waiting("webhook", 1))
+    assert [one["sequence"] for one in consumer.taken] == [0]
+
+
 def test_nobody_is_followed_to_another_address(spool: Spool, notes: list[str]) -> None:
     consumer = Consumer()
     consumer.answers = [307, 302, 204]

@@ -1,5 +1,6 @@
 """Alarms and events to a web address: one request each, in order, until it was taken."""
 
+import json
 import urllib.error
 import urllib.request
 from collections import deque
@@ -23,6 +24,8 @@ _NOT_NOW: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQ
 
 class Webhook:
     """A sink: see ``delivery.Sink``. A thread of its own posts while it is open.
+
+    What an asset in shadow says is not posted: nobody is to be called by it.
 
     An answer 2xx takes a record; 4xx refuses it, and it is posted again later, after others; where
     there is no answer, or any other, all wait, with growing pauses. Redirections are not followed.
@@ -84,6 +87,9 @@ class Webhook:
         """Give a record to the thread."""
         del record
         self._waiting += 1
+        if json.loads(body).get("shadow"):
+            self._done.append((number, False))
+            return
         self._out.put((number, body.encode()))
 
     def delivered(self) -> tuple[list[int], list[int]]:
