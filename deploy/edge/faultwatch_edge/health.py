@@ -44,5 +44,6 @@ def _of(one: Watched) -> dict[str, object]:
         "rejected": counts.rejected,
         "bad_quality": one.bad_quality,
         "windows_scored": counts.windows_scored,
+        "windows_not_scored": counts.windows_not_scored,
         "alarms_raised": counts.alarms_raised,
     }

@@ -112,6 +112,7 @@ def test_prometheus_reads_the_same(port: int, wait_for: Any) -> None:
     assert found['faultwatch_connected{sink="mqtt"}'] == "1"
     assert int(found['faultwatch_samples_total{asset="pump_07"}']) > 20
     assert int(found["faultwatch_resident_peak_bytes"]) > 10_000_000
+    assert float(found['faultwatch_last_sample_age_seconds{asset="pump_07"}']) > 1_000
 
 
 def test_what_another_web_site_makes_a_browser_send_is_refused(port: int, agent: Any) -> None:
