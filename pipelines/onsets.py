@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from faultwatch_edge.alarm import Alarm, AlarmState, advance
 from faultwatch_edge.bundle import Bundle
-from faultwatch_edge.decisions import decide
 from faultwatch_edge.detector import Detector
 from faultwatch_edge.times import microseconds
 from features.channels import Channel
 from features.grid import WindowConfig, make_grid
 from features.windows import Windows, make_windows
-from pipelines.scoring import ACTIVE, usable_windows
+from pipelines.scoring import ACTIVE, placed_decisions, usable_windows
 from pipelines.threshold import SECONDS_PER_DAY
 
 BATCH = 256
@@ -90,19 +89,14 @@ class DeviceRules:
         """
         usable = usable_windows(windows, self._min_channels)
         anomalous: list[bool | None] = [None] * len(windows)
-        moves = list(anomalous)
+        moves = anomalous
         status = np.zeros(windows.shape[:2], np.int8)
         self._detector.resume(state)
         if usable.any():
             scores = self._detector.score(windows[usable])
             status[usable] = scores.sensor_status
-            places = np.flatnonzero(usable).tolist()
-            for wanted, hysteresis in ((anomalous, 0.0), (moves, self._hysteresis)):
-                decisions = decide(
-                    scores.score, self._threshold, scored=scores.scored, hysteresis=hysteresis
-                )
-                for place, decision in zip(places, decisions, strict=True):
-                    wanted[place] = decision
+            anomalous = placed_decisions(scores, usable, self._threshold)
+            moves = placed_decisions(scores, usable, self._threshold, self._hysteresis)
         return Judged(anomalous, moves, status), self._detector.state
 
     def advance(self, alarm: Alarm, moves: bool | None, at_us: int) -> tuple[Alarm, bool]:  # noqa: FBT001

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faultwatch_edge.alarm import Alarm, AlarmState, Transition, advance
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.decisions import decide
-from faultwatch_edge.detector import Detector
+from faultwatch_edge.detector import Detector, Scores
 from faultwatch_edge.times import microseconds
 from features.windows import Windows
 from pipelines.operating_points import OperatingPoints
@@ -135,7 +135,7 @@ class BundleScorer:
         found.end_us[:] = windows.end_times[index].astype(np.int64)
         found.observed[:] = window[:, :, -1]
         decisions: list[bool | None] = [None] * len(window)
-        moves = list(decisions)
+        moves = decisions
         shares = np.zeros(found.contribution.shape, np.float32)
         if usable.any():
             scores = self._detector.score(window[usable])
@@ -144,13 +144,8 @@ class BundleScorer:
             shares[usable] = scores.operating_point
             found.expected[usable] = scores.reconstruction[:, :, -1]
             self.sensors.add(scores.sensor_status, window[usable], found.end_us[usable])
-            places = np.flatnonzero(usable).tolist()
-            for wanted, hysteresis in ((decisions, 0.0), (moves, self._hysteresis)):
-                decided = decide(
-                    scores.score, self._threshold, scored=scores.scored, hysteresis=hysteresis
-                )
-                for place, decision in zip(places, decided, strict=True):
-                    wanted[place] = decision
+            decisions = placed_decisions(scores, usable, self._threshold)
+            moves = placed_decisions(scores, usable, self._threshold, self._hysteresis)
         self.operating_points.add(shares, decisions, found.end_us)
         self._live(found, decisions, moves)
         return found
@@ -221,6 +216,25 @@ def usable_windows(windows: NDArray[np.float32], min_channels: int) -> NDArray[n
     """Whether each window has enough channels with a value to be scored, (window,)."""
     usable: NDArray[np.bool_] = (~np.isnan(windows)).any(axis=2).sum(axis=1) >= min_channels
     return usable
+
+
+def placed_decisions(
+    scores: Scores, usable: NDArray[np.bool_], threshold: float, hysteresis: float = 0.0
+) -> list[bool | None]:
+    """Whether each window is anomalous, (window,); None also where it is not usable.
+
+    Args:
+        scores: of the usable windows.
+        usable: (window,)
+        threshold: see ``decide``.
+        hysteresis: see ``decide``.
+    """
+    decided = decide(scores.score, threshold, scored=scores.scored, hysteresis=hysteresis)
+    places = np.cumsum(usable) - 1
+    return [
+        decided[place] if is_usable else None
+        for place, is_usable in zip(places, usable, strict=True)
+    ]
 
 
 def joined(parts: Sequence[ScoredWindows]) -> ScoredWindows:

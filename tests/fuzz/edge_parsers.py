@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -210,8 +210,9 @@ def page_parser() -> Iterator[Parse]:
     with page:
 
         def ask(data: bytes) -> object:
-            with create_connection(("127.0.0.1", page.port), 5) as connection:
-                connection.sendall(data)
+            answer = b""
+            with create_connection(("127.0.0.1", page.port), 5) as connection, suppress(OSError):
+                connection.sendall(data)  # the page may have seen enough of it
                 connection.shutdown(SHUT_WR)
                 answer = connection.recv(65_536)
             for body in left:

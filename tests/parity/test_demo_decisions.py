@@ -1,6 +1,6 @@
 """Every window of the demo plant that nothing is trained on: torch, ONNX Runtime, the agent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -159,28 +159,32 @@ def test_the_agent_decides_as_torch(
     assert_same(found, by_torch, candidate.threshold.score)
 
 
+@pytest.fixture(params=[0.0, 1.0])
+def bundle(candidate: Candidate, request: pytest.FixtureRequest) -> Bundle:
+    """With and without hysteresis."""
+    manifest = candidate.bundle.manifest
+    alarm = replace(manifest.alarm, hysteresis=request.param)
+    return replace(candidate.bundle, manifest=replace(manifest, alarm=alarm))
+
+
 def test_a_backtest_decides_and_alarms_as_the_agent(
-    candidate: Candidate,
-    by_torch: Scores,
-    asset: AssetConfig,
-    samples: pl.DataFrame,
-    tmp_path: Path,
+    bundle: Bundle, by_torch: Scores, asset: AssetConfig, samples: pl.DataFrame, tmp_path: Path
 ) -> None:
     """Every row of every run: score, anomaly and alarm; a row before the first window has none."""
-    found, alarms = by_backtest(candidate.bundle, asset, samples, tmp_path / "rows")
+    found, alarms = by_backtest(bundle, asset, samples, tmp_path / "rows")
     ends = np.isin(found.end_us, by_torch.end_us)
     assert np.isnan(found.score[~ends]).all()
     at_ends = Scores(found.end_us[ends], found.score[ends])
-    assert_same(at_ends, by_torch, candidate.threshold.score)
+    assert_same(at_ends, by_torch, bundle.manifest.threshold.score)
 
     states: list[bool] = []
     agent = Agent(
-        candidate.bundle,
+        bundle,
         batch=256,
         is_historical=True,
         on_score=lambda row: states.append(row.state.value == "unacknowledged"),
     )
-    values = samples.select(candidate.bundle.manifest.channel_names).to_numpy()
+    values = samples.select(bundle.manifest.channel_names).to_numpy()
     for time_us, row in zip(samples["time"].dt.epoch("us").to_list(), values, strict=True):
         agent.process(time_us, row)
     agent.finish()
