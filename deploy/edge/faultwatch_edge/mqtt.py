@@ -116,7 +116,7 @@ class Connection:
         self._is_skipping = self._is_asked = False
         self._done: deque[tuple[int, bool]] = deque()
         self._out: dict[int, int] = {}
-        self._is_closing = self._is_ready = False
+        self._is_closing = self._is_open = self._is_ready = False
         self._epoch = 0
         self.sessions = 0
         """How often a connection was ready so far."""
@@ -200,7 +200,7 @@ class Connection:
 
     def acknowledge(self, messages: Sequence[Incoming]) -> None:
         """The broker need not send these again; without a connection it will, and be told then."""
-        for message in messages if self._is_ready else ():
+        for message in messages if self._is_open else ():
             if message.epoch == self._epoch:
                 self._client.ack(message.number, message.qos)
 
@@ -248,7 +248,7 @@ class Connection:
         return f"the broker at {self._config.host}:{self._config.used_port}"
 
     def _connected(self, flags: paho.ConnectFlags, reason: ReasonCode) -> None:
-        self._is_ready = False
+        self._is_open = self._is_ready = False
         if reason.is_failure:
             self._say(f"{self._where} refuses the connection: {reason}; tried again")
             return
@@ -257,6 +257,7 @@ class Connection:
         else:
             self._epoch += 1  # the broker numbers its messages anew
         self._is_skipping = self._is_asked = False
+        self._is_open = True  # what comes before the subscriptions are taken is acknowledged, too
         options = SubscribeOptions(qos=_QOS, retainHandling=_NOT_RETAINED)
         self._client.subscribe([(one, options) for one in self._filters])
 
@@ -271,7 +272,7 @@ class Connection:
     def _disconnected(self, reason: ReasonCode) -> None:
         if self._is_ready and not self._is_closing:
             self._say(f"the broker has gone ({reason}); what is said is kept until it is back")
-        self._is_ready = False
+        self._is_open = self._is_ready = False
 
     def _subscribed(self, reasons: Sequence[ReasonCode]) -> None:
         pairs = zip(self._filters, reasons, strict=False)
