@@ -299,12 +299,15 @@ def sums_of(members: dict[str, bytes]) -> bytes:
 def write_version(
     manifest: Manifest, graph: bytes, golden: Golden, private_key: Ed25519PrivateKey
 ) -> Callable[..., Path]:
-    """Write a bundle of a version into a folder; more of its manifest may be changed."""
+    """Write a bundle of a version into a folder; its key and more of its manifest may be others."""
 
-    def written(folder: Path, version: int, **changes: Any) -> Path:
-        new = replace(manifest, version=version, **changes)
+    def written(
+        folder: Path, version: int, key: Ed25519PrivateKey = private_key, **changes: Any
+    ) -> Path:
+        signer = key_id(key.public_key())
+        new = replace(manifest, version=version, key_id=signer, **changes)
         path = folder / new.file_name
-        write_bundle(path, manifest=new, onnx=graph, golden=golden, private_key=private_key)
+        write_bundle(path, manifest=new, onnx=graph, golden=golden, private_key=key)
         return path
 
     return written

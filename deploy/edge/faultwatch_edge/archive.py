@@ -1,6 +1,7 @@
 """Zip files in memory: written the same way each time, read within limits."""
 
 import io
+import stat
 import struct
 import zipfile
 import zlib
@@ -65,7 +66,7 @@ def unpack(
         optional: members that may be absent.
 
     Raises:
-        BundleError: the members are others, doubled, compressed, too big or damaged.
+        BundleError: the members are others, doubled, compressed, too big, no files or damaged.
     """
     _check_end_record(data)
     try:
@@ -112,6 +113,8 @@ def _check_names(found: Sequence[str], expected: Sequence[str], optional: Collec
 def _check_declared(info: zipfile.ZipInfo, limit: int, *, may_be_compressed: bool) -> None:
     if info.flag_bits & _ENCRYPTED:
         raise BundleError(f"member {info.filename} is encrypted, expected plain members")
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise BundleError(f"member {info.filename} is a link or the like, expected plain members")
     stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
     if not (stored or may_be_compressed):
         raise BundleError(f"member {info.filename} is compressed, expected stored members")

@@ -159,8 +159,10 @@ def read_file(path: Path) -> bytes:
     """The bytes of a bundle, unchecked but for their number.
 
     Raises:
-        BundleError: it cannot be read, or is larger than any bundle.
+        BundleError: it cannot be read, is no file, or is larger than any bundle.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise BundleError(f"{path.name}: is no file, expected a bundle at {path}")
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)

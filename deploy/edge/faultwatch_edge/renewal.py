@@ -13,7 +13,8 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from faultwatch_edge.bundle import Bundle, parse_bundle, read_bundle, read_file
-from faultwatch_edge.errors import BundleError, ConfigError, EdgeError
+from faultwatch_edge.errors import BundleError, ConfigError, EdgeError, TrustError
+from faultwatch_edge.keys import key_id
 from faultwatch_edge.manifest import Manifest
 from faultwatch_edge.orders import Order
 from faultwatch_edge.slots import Slots, keep_file, parse_name, read_slots
@@ -23,7 +24,7 @@ from faultwatch_edge.watched import Watched
 
 _EVERY_US: Final = 10_000_000
 Keys = Callable[[], Sequence[Ed25519PublicKey]]
-Stamp = tuple[str, int, int]
+Stamp = tuple[str, int, int, tuple[str, ...]]
 
 
 def newest_bundle(folder: Path) -> tuple[Path, int] | None:
@@ -163,7 +164,7 @@ class Renewal:
             return []
         if version <= self._slots.highest and not self._follows:
             return []
-        stamp = (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+        stamp = self._stamp(file)
         if stamp == self._refused:
             return []
         self._refused = stamp
@@ -173,6 +174,14 @@ class Renewal:
                 "release it again under a new version, or put the file into edge.toml"
             )
         return self._renew(watched, file, at_us)
+
+    def _stamp(self, file: Path) -> Stamp:
+        """What is refused once: the same file by the same keys."""
+        found = file.stat() if file.exists() else file.lstat()
+        trusted: list[str] = []
+        with suppress(TrustError):  # said when the bundle is read
+            trusted = sorted(map(key_id, self._keys()))
+        return file.name, found.st_size, found.st_mtime_ns, tuple(trusted)
 
     def _is_meant_back(self, name: str, version: int) -> bool:
         """Whether the alias has gone back to the bundle that ran before."""
@@ -189,6 +198,7 @@ class Renewal:
                     f"'{before.asset_id}'"
                 )
             _check_units(before, now)
+            _check_nodes(watched, now)
             watched.renew(bundle)
         except EdgeError:
             self._drop(file.name)
@@ -240,13 +250,24 @@ class Renewal:
 
 
 def _check_units(before: Manifest, now: Manifest) -> None:
-    """The source's values would be taken for others."""
-    units = {one.name: one.unit for one in before.channels}
+    """The source's values, which it gives by name or tag, would be taken for others."""
+    known = {key: one for one in before.channels for key in (one.tag, one.name) if key}
     for channel in now.channels:
-        unit = units.get(channel.name, channel.unit)
-        if unit != channel.unit:
-            raise BundleError(
-                f"{before.asset_id}: channel '{channel.name}' has unit '{unit}' but "
-                f"{now.file_name} expects '{channel.unit}'; convert at the source and start the "
-                "agent with that bundle, or train again"
-            )
+        for key in (channel.name, channel.tag):
+            old = known.get(key or "", channel)
+            if old.unit != channel.unit:
+                raise BundleError(
+                    f"{before.asset_id}: channel '{old.name}' has unit '{old.unit}' but "
+                    f"{now.file_name} expects '{channel.unit}'; convert at the source and start "
+                    "the agent with that bundle, or train again"
+                )
+
+
+def _check_nodes(watched: Watched, now: Manifest) -> None:
+    """Whoever wrote ``asset.nodes`` did not know of a new channel: it would be missing for ever."""
+    new = sorted(set(now.channel_names) - set(watched.bundle.manifest.channel_names))
+    if watched.nodes is not None and new:
+        raise ConfigError(
+            f"{now.asset_id}: {now.file_name} has channel '{new[0]}', for which asset.nodes has no "
+            "node; name it and start the agent with that bundle, or train without it"
+        )

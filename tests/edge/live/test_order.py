@@ -169,7 +169,7 @@ def plain_way(tmp_path: Path) -> Iterator[Way]:
         port = free.getsockname()[1]
     config = tmp_path / "plain.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    words = [PROGRAM, "-c", str(config)]
+    words = [str(PROGRAM), "-c", str(config)]
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as broker:  # noqa: S603 - our own broker
         made = Way(port)
         yield made

@@ -1,18 +1,16 @@
 """A device without a broker: one asset, and what renews its bundle."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
 
 from faultwatch_edge.config import AssetSource
+from faultwatch_edge.keys import load_trusted_keys
 from faultwatch_edge.renewal import Renewal
 from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.spool import Record
@@ -26,9 +24,9 @@ SOURCE = AssetSource("pump", "plant/pump", time="at", time_format="s")
 class Device:
     """One asset and what renews its bundle, over as many starts as one likes."""
 
-    def __init__(self, folder: Path, key: Ed25519PublicKey, *, follows: bool) -> None:
+    def __init__(self, folder: Path, *, follows: bool, source: AssetSource) -> None:
         self.folder, self.kept, self.follows = folder, folder.parent / "bundles", follows
-        self.keys = [key]
+        self.trusted, self.source = folder.parent / "trusted", source
         self.notes: list[str] = []
         self.slots: str | None = None
         self.state: str | None = None
@@ -40,11 +38,11 @@ class Device:
             self.folder,
             self.kept,
             self.slots,
-            keys=lambda: self.keys,
+            keys=lambda: load_trusted_keys([self.trusted]),
             note=self.notes.append,
             follows=self.follows,
         )
-        self.watched = Watched(self.renewal.begin(), SOURCE, publish_scores=False)
+        self.watched = Watched(self.renewal.begin(), self.source, publish_scores=False)
         if self.state is not None:
             self.watched.resume(self.state, self.notes.append)
         self.renewal.attend(self.watched)
@@ -84,11 +82,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_device(folder: Path, private_key: Ed25519PrivateKey) -> Callable[..., Device]:
+def start_device(folder: Path, key_folder: Path) -> Callable[..., Device]:
     """Start a device that takes its bundles from the folder."""
+    (folder.parent / "trusted").mkdir()
+    shutil.copy(key_folder / "faultwatch.pub", folder.parent / "trusted")
 
-    def start(*, follows: bool = False) -> Device:
-        return Device(folder, private_key.public_key(), follows=follows)
+    def start(*, follows: bool = False, source: AssetSource = SOURCE) -> Device:
+        return Device(folder, follows=follows, source=source)
 
     return start
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from faultwatch_edge import archive
 from faultwatch_edge.agent import Agent
-from faultwatch_edge.bundle import LIMITS, OPTIONAL, Bundle, Manifest
+from faultwatch_edge.bundle import LARGEST_FILE, LIMITS, OPTIONAL, Bundle, Manifest
 from faultwatch_edge.score_row import ScoreRow
 
 NEWER: Final = "pump_07-4.fwb"
@@ -30,6 +31,7 @@ class Newer:
     members: dict[str, bytes]
     manifest: Manifest
     key: Ed25519PrivateKey
+    certificate: bytes
 
     @property
     def data(self) -> bytes:
@@ -44,6 +46,14 @@ class Newer:
         sums = "".join(lines).encode()
         signature = (key or self.key).sign(sums)
         return archive.pack({**members, "SHA256SUMS": sums, "signature": signature})
+
+    def with_checksums(self, sums: bytes) -> bytes:
+        signature = self.key.sign(sums)
+        return archive.pack({**self.members, "SHA256SUMS": sums, "signature": signature})
+
+    def with_certificate(self) -> "Newer":
+        data = self.signed(certificate=self.certificate)
+        return replace(self, members=archive.unpack(data, LIMITS))
 
     def with_manifest(self, **changes: Any) -> bytes:
         return self.signed(manifest=replace(self.manifest, **changes).to_json())
@@ -73,7 +83,12 @@ class Newer:
         return bytes(changed)
 
 
-NAMES: Final = {"onnx": "detector.onnx", "manifest": "manifest.json", "golden": "golden.npz"}
+NAMES: Final = {
+    "onnx": "detector.onnx",
+    "manifest": "manifest.json",
+    "golden": "golden.npz",
+    "certificate": "certificate.json",
+}
 
 
 def zipped(newer: Newer, *more: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -110,6 +125,18 @@ def use_strange_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type, model.graph.node[0].domain = "Surprise", "somebody.else"
 
 
+def add_noise(model: onnx.ModelProto) -> None:
+    (scored,) = (node for node in model.graph.node if "score" in node.output)
+    scored.output[0] = "quiet"
+    noise = onnx.helper.make_node("RandomNormalLike", ["quiet"], ["noise"])
+    model.graph.node.extend([noise, onnx.helper.make_node("Add", ["quiet", "noise"], ["score"])])
+
+
+def make_too_large(path: Path) -> None:
+    path.touch()
+    os.truncate(path, LARGEST_FILE + 1)
+
+
 def other_channel(newer: Newer, **changes: Any) -> bytes:
     flow, *others = newer.manifest.channels
     return newer.with_manifest(channels=(replace(flow, **changes), *others))
@@ -134,8 +161,16 @@ BAD: Final[Mapping[str, tuple[Callable[[Newer], bytes], str]]] = {
     "bit flip in the graph": (lambda n: n.flipped("detector.onnx"), "match detector.onnx"),
     "bit flip in the manifest": (lambda n: n.flipped("manifest.json"), "match manifest.json"),
     "bit flip in the golden vectors": (lambda n: n.flipped("golden.npz"), "match golden.npz"),
+    "bit flip in the certificate": (
+        lambda n: n.with_certificate().flipped("certificate.json"),
+        "match certificate.json",
+    ),
     "bit flip in the checksums": (lambda n: n.flipped("SHA256SUMS"), "changed after signing"),
     "bit flip in the signature": (lambda n: n.flipped("signature"), "changed after signing"),
+    "checksums of other members": (
+        lambda n: n.with_checksums(n.members["SHA256SUMS"].replace(b"golden", b"others")),
+        "SHA256SUMS does not match golden.npz",
+    ),
     "another asset's": (
         lambda n: n.with_manifest(asset_id="fan"),
         "is version 4 of 'fan', expected the name fan-4.fwb",
@@ -152,6 +187,10 @@ BAD: Final[Mapping[str, tuple[Callable[[Newer], bytes], str]]] = {
         lambda n: other_channel(n, unit="l/s"),
         "channel 'flow' has unit 'm3/h' but pump_07-4.fwb expects 'l/s'; convert at the source",
     ),
+    "wrong units under another name": (
+        lambda n: other_channel(n, name="feed", unit="l/s"),
+        "channel 'flow' has unit 'm3/h' but pump_07-4.fwb expects 'l/s'; convert at the source",
+    ),
     "weights that are no number": (
         lambda n: n.with_graph(make_weights_no_number),
         "golden window 1 of 54 replayed one by one has score nan",
@@ -163,6 +202,7 @@ BAD: Final[Mapping[str, tuple[Callable[[Newer], bytes], str]]] = {
     ),
     "weights outside of the file": (lambda n: n.with_graph(keep_weights_outside), "cannot be load"),
     "an operator that nobody knows": (lambda n: n.with_graph(use_strange_operator), "cannot be l"),
+    "a score by chance": (lambda n: n.with_graph(add_noise), "replayed one by one has score"),
     "no graph": (lambda n: n.signed(onnx=b"no graph"), "cannot be loaded"),
     "pickle among the golden vectors": (
         lambda n: n.with_golden(score=np.array([{"a": 1}], dtype=object)),
@@ -171,6 +211,10 @@ BAD: Final[Mapping[str, tuple[Callable[[Newer], bytes], str]]] = {
     "golden vectors that are none": (
         lambda n: n.signed(golden=b"PK"),
         "golden.npz is not a complete zip",
+    ),
+    "certificate that is none": (
+        lambda n: n.signed(certificate=b"{}"),
+        "certificate.json: within_s is missing",
     ),
     "huge member": (
         lambda n: n.with_entry(20, "<LL", 2**31, 2**31),
@@ -191,6 +235,14 @@ BAD: Final[Mapping[str, tuple[Callable[[Newer], bytes], str]]] = {
         "lacks members: 'golden.npz'",
     ),
     "encrypted member": (lambda n: n.with_entry(8, "<H", 1), "detector.onnx is encrypted"),
+    "link in the zip": (
+        lambda n: n.with_entry(38, "<L", 0o120777 << 16),
+        "detector.onnx is a link or the like, expected plain members",
+    ),
+    "comment in the zip": (
+        lambda n: n.data[:-2] + b"\x05\x00hello",
+        "expected one without a comment",
+    ),
     "zip64": (
         lambda n: n.data[:-END_RECORD] + b"PK\x06\x07" + bytes(16) + n.data[-END_RECORD:],
         "has a directory of",
@@ -209,28 +261,49 @@ BAD: Final[Mapping[str, tuple[Callable[[Newer], bytes], str]]] = {
         "contract is 2, expected 1; update faultwatch-edge",
     ),
 }
+NO_FILES: Final[Mapping[str, tuple[Callable[[Path], object], str]]] = {
+    "a folder": (Path.mkdir, "is no file, expected a bundle at"),
+    "a pipe": (os.mkfifo, "is no file, expected a bundle at"),
+    "a device without end": (lambda p: p.symlink_to("/dev/zero"), "is no file, expected a bundle"),
+    "a link to nothing": (lambda p: p.symlink_to("nowhere"), "cannot be read (No such file"),
+    "a file without end": (make_too_large, "has more than 89"),
+}
 
 
 @pytest.fixture
 def newer(
-    tmp_path: Path, write_version: Callable[..., Path], private_key: Ed25519PrivateKey
+    tmp_path: Path,
+    write_version: Callable[..., Path],
+    private_key: Ed25519PrivateKey,
+    bundle: Bundle,
 ) -> Newer:
     path = write_version(tmp_path, 4)
     members = archive.unpack(path.read_bytes(), LIMITS, optional=OPTIONAL)
     path.unlink()
     manifest = Manifest.from_json(members["manifest.json"])
-    return Newer(members, manifest, private_key)
+    assert bundle.certificate is not None
+    return Newer(members, manifest, private_key, bundle.certificate.to_json())
+
+
+def lay(kind: str, newer: Newer, path: Path) -> str:
+    """Put something bad into the folder; why it is to be refused."""
+    if kind in NO_FILES:
+        make, reason = NO_FILES[kind]
+        make(path)
+        return reason
+    spoil, reason = BAD[kind]
+    path.write_bytes(spoil(newer))
+    return reason
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning:zipfile")
-@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("kind", [*BAD, *NO_FILES])
 def test_a_bad_bundle_is_refused_and_the_running_one_goes_on(
     kind: str, device: Any, newer: Newer, bundle: Bundle, folder: Path
 ) -> None:
-    spoil, reason = BAD[kind]
     device.run(20)
     before = device.watched.bundle
-    (folder / NEWER).write_bytes(spoil(newer))
+    reason = lay(kind, newer, folder / NEWER)
     assert device.look() == []
     (sentence,) = device.notes
     assert reason in sentence

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faultwatch_edge.bundle import Bundle
+from faultwatch_edge.bundle import Bundle, Manifest
 from faultwatch_edge.config import AssetSource
 from faultwatch_edge.errors import BundleError, ConfigError
 from faultwatch_edge.renewal import newest_bundle
@@ -112,19 +113,6 @@ def test_a_copy_that_was_damaged_makes_way_for_the_newest_of_the_folder(
         file.unlink()
     with pytest.raises(ConfigError, match="holds no bundle, expected ASSET-VERSION"):
         device.start()
-
-
-def test_a_key_that_is_added_or_withdrawn_counts_without_a_restart(
-    device: Any, release: Release
-) -> None:
-    keys, device.keys = device.keys, []
-    release(4)
-    device.look()
-    assert "expected one of the trusted (none)" in device.notes[0]
-    device.keys = keys
-    release(5)
-    device.look()
-    assert device.version == 5
 
 
 def test_a_bundle_that_cries_wolf_makes_way_for_the_one_before_it_and_stays_away(
@@ -276,3 +264,17 @@ def test_a_bundle_that_fails_its_golden_vectors_leaves_the_one_before_at_work(
     device.look()
     assert device.notes == ["golden window 1 differs; pump_07-3.fwb goes on"]
     assert [file.name for file in device.kept.iterdir()] == ["pump_07-3.fwb"]
+
+
+def test_a_channel_without_a_node_is_refused_where_samples_come_by_nodes(
+    start_device: Callable[..., Any], release: Release, manifest: Manifest
+) -> None:
+    fewer = replace(manifest.window, min_channels=1)
+    nodes = {"flow": "ns=2;s=F", "valve": "ns=2;s=V", "total": "ns=2;s=T"}
+    release(3, window=fewer)
+    device = start_device(source=AssetSource("pump", nodes=nodes))
+    flow, valve, total = manifest.channels
+    release(4, window=fewer, channels=(flow, valve, replace(total, name="oil", tag=None)))
+    device.look()
+    assert "pump_07-4.fwb has channel 'oil', for which asset.nodes has no node" in device.notes[0]
+    assert device.version == 3
