@@ -106,6 +106,8 @@ def test_what_cannot_be_resumed_leaves_nothing_half_way_but_the_alarm(
         "numbers": {**kept, "detector": "AAAA"},
         "place": {**kept, "window": {**kept["window"], "next_place": 99}},
         "key": {**kept, "more": 1},
+        "time": {**kept, "grid": {**kept["grid"], "closed_us": 10**18}},
+        "channels": {**kept, "events": {**kept["events"], "codes": [0]}},
     }
     for name, state in spoilt.items():
         notes.clear()
@@ -118,10 +120,12 @@ def test_what_cannot_be_resumed_leaves_nothing_half_way_but_the_alarm(
         )
         assert found["alarm"] == kept["alarm"], name
         assert {**found, "alarm": None} == {**fresh, "alarm": None}, name
-    lost = Watched(bundle, SOURCE, publish_scores=False)
-    notes.clear()
-    lost.resume("{", notes.append)
-    assert "without its alarm" in notes[0]
+    no_time = {**kept, "alarm": {**kept["alarm"], "raised_us": 10**18}}
+    for spoilt_alarm in ("{", json.dumps(no_time)):
+        lost = Watched(bundle, SOURCE, publish_scores=False)
+        notes.clear()
+        lost.resume(spoilt_alarm, notes.append)
+        assert "without its alarm" in notes[0]
 
 
 def test_the_alarm_outlives_a_change_of_the_bundle(watched: Watched, bundle: Bundle) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from faultwatch_edge.errors import BundleError
 from faultwatch_edge.manifest import ChannelSpec
 from faultwatch_edge.message import (
     FAILURE,
@@ -110,7 +111,13 @@ class EventLog:
         return EventState(tuple(self._codes), good_since_us, tuple(active))
 
     def resume(self, state: EventState) -> None:
-        """Go on from where ``state`` was taken, with the same channels."""
+        """Go on from where ``state`` was taken, with the same channels.
+
+        Raises:
+            BundleError: it is of other channels.
+        """
+        if not len(state.codes) == len(state.good_since_us) == len(self._codes):
+            raise BundleError(f"codes are {len(state.codes)}, expected {len(self._codes)}")
         self._codes = list(state.codes)
         known = enumerate(state.good_since_us)
         self._good_since_us = {place: at_us for place, at_us in known if at_us is not None}

@@ -41,7 +41,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1, 60
 _KEEP_ALIVE_S: Final = 30
 _FOR_EVER: Final = 0xFFFFFFFF
 _QOS: Final = 1
-_OVERHEAD: Final = 1024
+_LARGEST_PACKET: Final = LARGEST_PAYLOAD + 1024
 _NOT_RETAINED: Final = 2
 """Retain handling: what was retained is not sent at a subscription."""
 _GONE: Final = "Disconnect with will message"
@@ -51,6 +51,12 @@ class _Client(paho.Client):
     """paho's client, which a packet that it cannot read does not cut off for ever."""
 
     say: Callable[[str], None]
+
+    def _sock_recv(self, bufsize: int) -> bytes:  # type: ignore[explicit-override]  # paho's own name
+        if bufsize > _LARGEST_PACKET:
+            self.say(f"the broker sends {bufsize} bytes, expected at most {_LARGEST_PACKET}")
+            raise ConnectionError
+        return super()._sock_recv(bufsize)
 
     def _handle_publish(self) -> MQTTErrorCode:  # type: ignore[explicit-override]  # paho's own name
         try:
@@ -145,7 +151,7 @@ class Connection:
     def __enter__(self) -> Self:
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho
         session.SessionExpiryInterval = _FOR_EVER
-        session.MaximumPacketSize = LARGEST_PAYLOAD + _OVERHEAD
+        session.MaximumPacketSize = _LARGEST_PACKET
         session.ReceiveMaximum = MOST_IN
         self._client.connect_async(
             self._config.host,

@@ -22,10 +22,9 @@ from faultwatch_edge.bundle import LARGEST_FILE
 from faultwatch_edge.config import RegistryConfig
 from faultwatch_edge.errors import SourceError
 from faultwatch_edge.slots import keep_file, parse_name
-from faultwatch_edge.web_client import PATIENCE_S, make_opener
+from faultwatch_edge.web_client import PATIENCE_S, make_opener, one_line
 
 _LARGEST_ANSWER: Final = 1024 * 1024
-_LONGEST_MESSAGE: Final = 200
 _ALIAS: Final = "/api/2.0/mlflow/registered-models/alias"
 _FILE: Final = "/model-versions/get-artifact"
 
@@ -137,7 +136,9 @@ class RegistryMirror:
                 told = _message(error)
             raise SourceError(f"{self._where(path)} answers {error.code} {told}") from error
         except (OSError, HTTPException, ValueError) as error:
-            raise SourceError(f"{self._where(path)} cannot be reached ({error})") from error
+            raise SourceError(
+                f"{self._where(path)} cannot be reached ({one_line(error)})"
+            ) from error
         if len(data) > most:
             raise SourceError(f"{self._where(path)} sends more than {most} bytes")
         return data
@@ -158,8 +159,8 @@ def _message(error: urllib.error.HTTPError) -> str:
         document = json.loads(error.read(_LARGEST_ANSWER))
         said = document.get("message") if isinstance(document, dict) else None
         if isinstance(said, str):
-            return " ".join(said[:_LONGEST_MESSAGE].split())
-    return str(error.reason)
+            return one_line(said)
+    return one_line(error.reason)
 
 
 def _is(file: Path, sha256: str) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from faultwatch_edge.grid import GridState
 from faultwatch_edge.message import Evidence
 from faultwatch_edge.packed import pack, unpack
 from faultwatch_edge.strict_json import load_json, read_json, read_record
+from faultwatch_edge.times import EARLIEST_US, LATEST_US
 from faultwatch_edge.window import WindowState
 
 VERSION: Final = 1
@@ -103,6 +104,7 @@ def read_state(text: str, *, where: str) -> AgentState:
     state = read_json(AgentState, text.encode(), where=where)
     if state.version != VERSION:
         raise BundleError(f"{where}: version is {state.version}, expected {VERSION}")
+    _check_times(state, where)
     return state
 
 
@@ -116,5 +118,23 @@ def read_alarm(text: str) -> Alarm | None:
     with suppress(BundleError):
         document = load_json(text.encode())
         found = document.get("alarm") if isinstance(document, dict) else None
-        return read_record(Alarm, found, where="alarm")
+        alarm = read_record(Alarm, found, where="alarm")
+        _check_times(alarm, "alarm")
+        return alarm
     return None
+
+
+def _check_times(part: Any, where: str) -> None:  # noqa: ANN401 - a dataclass of the state
+    """Each time is one that can be told."""
+    for field in fields(part):
+        found = getattr(part, field.name)
+        for one in found if isinstance(found, tuple) else (found,):
+            if is_dataclass(one):
+                _check_times(one, f"{where}.{field.name}")
+            elif field.name.endswith("_us") and one is not None:
+                _check_time(one, f"{where}.{field.name}")
+
+
+def _check_time(at_us: int, where: str) -> None:
+    if not EARLIEST_US <= at_us <= LATEST_US:
+        raise BundleError(f"{where} is {at_us}, expected microseconds since 1970")

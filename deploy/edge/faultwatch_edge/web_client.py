@@ -7,6 +7,18 @@ from typing import Final
 from faultwatch_edge.errors import ConfigError
 
 PATIENCE_S: Final = 10.0
+_LONGEST: Final = 200
+
+
+def one_line(said: object) -> str:
+    r"""What a server said, as it may be shown: a line that can be printed, and not endless.
+
+    Example:
+        >>> one_line("Too  Many\r\n \x1b[2J Requests")
+        'Too Many [2J Requests'
+    """
+    line = " ".join(str(said)[:_LONGEST].split())
+    return "".join(one for one in line if one.isprintable())
 
 
 def make_opener(ca: str | None, *, option: str) -> urllib.request.OpenerDirector:

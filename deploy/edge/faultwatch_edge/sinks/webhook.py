@@ -15,7 +15,7 @@ from typing import Final, Self
 from faultwatch_edge.config import WebhookConfig
 from faultwatch_edge.errors import ConfigError
 from faultwatch_edge.spool import Record, SinkName
-from faultwatch_edge.web_client import PATIENCE_S, make_opener
+from faultwatch_edge.web_client import PATIENCE_S, make_opener, one_line
 
 MOST_OUT: Final = 16
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -123,11 +123,11 @@ class Webhook:
                 return False
         except urllib.error.HTTPError as error:
             error.close()
-            self._say(f"{self._url} answers {error.code} {error.reason}; tried again")
+            self._say(f"{self._url} answers {error.code} {one_line(error.reason)}; tried again")
             is_refusal = HTTPStatus.BAD_REQUEST <= error.code < HTTPStatus.INTERNAL_SERVER_ERROR
             return True if is_refusal and error.code not in _NOT_NOW else None
         except (OSError, HTTPException, ValueError) as error:
-            self._say(f"{self._url} cannot be reached ({error}); tried again")
+            self._say(f"{self._url} cannot be reached ({one_line(error)}); tried again")
             return None
 
     def _say(self, sentence: str) -> None:
