@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 WHEELS = Path(__file__).parents[2] / ".venv/edge-wheels"
 EDGE = Path(__file__).parents[2] / "deploy/edge"
+BROKER = Path("/usr/sbin/mosquitto")
 
 
 @dataclass(frozen=True)
@@ -80,37 +83,68 @@ def test_edge_package_alone_checks_and_runs_a_bundle(
     assert package.is_relative_to(device.folder)
 
 
-def test_edge_package_serves_once_its_extra_is_installed(
-    device: Device, bundle_path: Path, key_folder: Path
-) -> None:
-    config = device.folder / "edge.toml"
-    config.write_text(
-        f"""
+@pytest.fixture
+def serve(device: Device, bundle_path: Path, key_folder: Path) -> Callable[[int], list[str]]:
+    """The command that serves by a broker at a port."""
+
+    def command(port: int) -> list[str]:
+        config = device.folder / "edge.toml"
+        config.write_text(
+            f"""
 [agent]
 folder = "state"
 keys = ["{key_folder / "faultwatch.pub"}"]
 [mqtt]
-port = 9
+port = {port}
 [[asset]]
 bundle = "{bundle_path}"
 topic = "plant/pump_07"
 """
-    )
-    command = [str(device.programs / "faultwatch-edge"), "serve", str(config)]
-    refused = subprocess.run(  # noqa: S603 - our own program
-        command, capture_output=True, text=True, env=device.environment, check=False
-    )
-    assert refused.returncode == 2
-    assert "not installed; install faultwatch-edge[mqtt]" in refused.stderr
-    device.install("paho-mqtt")
+        )
+        return [str(device.programs / "faultwatch-edge"), "serve", str(config)]
+
+    return command
+
+
+def said_until(command: list[str], device: Device, *words: str) -> int:
+    """Run a command until it has said some words, then end it; returns how it ended."""
     with subprocess.Popen(  # noqa: S603 - our own program
         command, stderr=subprocess.PIPE, text=True, env=device.environment
     ) as served:
         assert served.stderr is not None
         said = ""
-        while "cannot be reached" not in said or "watches pump_07" not in said:
+        while not all(word in said for word in words):
             line = served.stderr.readline()
             assert line, said
             said += line
         served.terminate()
-        assert served.wait(20) == 0
+        return served.wait(20)
+
+
+def test_edge_package_without_its_extra_says_what_to_install(
+    device: Device, serve: Callable[[int], list[str]]
+) -> None:
+    refused = subprocess.run(  # noqa: S603 - our own program
+        serve(9), capture_output=True, text=True, env=device.environment, check=False
+    )
+    assert refused.returncode == 2
+    (sentence,) = refused.stderr.splitlines()
+    assert sentence.endswith("which is not installed; install faultwatch-edge[mqtt]")
+
+
+def test_edge_package_with_its_extra_serves_with_and_without_a_broker(
+    device: Device, serve: Callable[[int], list[str]]
+) -> None:
+    if not BROKER.exists():
+        pytest.skip("there is no MQTT broker; install the Debian package mosquitto")
+    device.install("--no-build-isolation", f"{device.folder / 'source'}[mqtt]")
+    assert said_until(serve(9), device, "watches pump_07", "cannot be reached") == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [str(BROKER), "-p", str(port)]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as broker:  # noqa: S603 - our own broker
+        try:
+            assert said_until(serve(port), device, "connected to the broker at 127.0.0.1") == 0
+        finally:
+            broker.terminate()
