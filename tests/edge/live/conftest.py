@@ -30,7 +30,7 @@ from paho.mqtt.properties import Properties
 SHIPPED: Final = Path(__file__).parents[3] / "deploy" / "mosquitto"
 PROGRAM: Final = Path("/usr/sbin/mosquitto")
 USERS: Final = ("edge", "gateway", "operator", "collector")
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 20.0
 OPCUA: Final = Path(__file__).with_name("opcua_server.py")
 Body = dict[str, Any]
 
