@@ -8,6 +8,7 @@ from scipy.stats import chi2, poisson
 
 from faultwatch_edge.decisions import count_raised
 from faultwatch_edge.manifest import ThresholdSpec
+from models.calibration import CalibrationError
 from models.config import AlarmConfig
 from models.crossfit import NormalScores
 from models.metrics import limit_of_none
@@ -89,7 +90,8 @@ class AlarmCounter:
     def lowest_within(self, allowed: float) -> float:
         """Smallest multiple of `FINE` such that it and all above it raise at most so many alarms.
 
-        Thresholds between which no score lies raise the same alarms: only the lowest is tried.
+        Of thresholds between which no score lies, the highest raises the most alarms (without
+        hysteresis, all raise the same): only that is tried.
         """
         for step in np.unique(np.floor(self.scores / FINE))[::-1].tolist():
             if step > 0 and self(step * FINE) > allowed:
@@ -106,13 +108,26 @@ def find_threshold(normal: NormalScores, alarm: AlarmConfig, *, window_s: float)
 
     Args:
         normal: out-of-fold scores of normal running.
-        alarm: budget and delays.
+        alarm: budget, delays and hysteresis.
         window_s: time that each window adds to the scored time.
+
+    Raises:
+        CalibrationError: the hysteresis is so large that alarms would stand instead of returning.
     """
     counter = AlarmCounter(normal, alarm, window_s=window_s)
+    plain_alarm = alarm.model_copy(update={"hysteresis": 0.0})
+    plain = AlarmCounter(normal, plain_alarm, window_s=window_s)
     allowed = alarm.false_alarms_per_day * counter.days
     extrapolated = allowed < 1.0
-    threshold = _extrapolate(counter, allowed) if extrapolated else counter.lowest_within(allowed)
+    threshold = counter.lowest_within(max(allowed, 1.0))
+    if 0.0 < alarm.hysteresis >= threshold:
+        raise CalibrationError(
+            f"[alarm] hysteresis is {alarm.hysteresis:g}, expected well below the threshold, "
+            f"{plain.lowest_within(max(allowed, 1.0)):g} without any: alarms would not return, so "
+            "that few are counted; make it smaller"
+        )
+    if extrapolated:
+        threshold += math.log10(1.0 / allowed) / _slope(plain)
     raised = counter(threshold)
     return ThresholdSpec(
         score=threshold,
@@ -195,10 +210,10 @@ def flags_interval(flags: NDArray[np.bool_], *, looks: float) -> tuple[float, fl
     return float(low), float(high)
 
 
-def _extrapolate(counter: AlarmCounter, allowed: float) -> float:
-    rare = counter.lowest_within(1.0)
-    frequent = counter.lowest_within(float(FREQUENT))
-    slope = 1.0
-    if rare > frequent:
-        slope = min(1.0, math.log10(FREQUENT) / (rare - frequent))
-    return rare + math.log10(1.0 / allowed) / slope
+def _slope(plain: AlarmCounter) -> float:
+    """By how many decades the rate falls with one of the score.
+
+    Counted without hysteresis: it matters where alarms are frequent and hardly return.
+    """
+    rare, frequent = plain.lowest_within(1.0), plain.lowest_within(float(FREQUENT))
+    return min(1.0, math.log10(FREQUENT) / (rare - frequent)) if rare > frequent else 1.0

@@ -238,7 +238,7 @@ def _parameters(asset: AssetConfig, history: History) -> dict[str, object]:
         "window": asset.window.model_dump(),
         "regime": asset.regime.model_dump(),
         "alarm": asset.alarm.model_dump(
-            include={"false_alarms_per_day", "on_delay_s", "off_delay_s"}
+            include={"false_alarms_per_day", "on_delay_s", "off_delay_s", "hysteresis"}
         ),
     }
     flat_sections = {

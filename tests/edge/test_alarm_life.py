@@ -4,7 +4,7 @@ from functools import partial
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from faultwatch_edge.alarm import (
     HELD,
@@ -37,6 +37,12 @@ class AlarmLife(RuleBasedStateMachine):
         self.alarm = self.untouched = Alarm()
         self.at_us = 0
         self.told: list[Transition] = []
+        self.latches = False
+        self.is_confirmed = True
+
+    @initialize(latches=st.booleans())
+    def begin(self, latches: bool) -> None:  # noqa: FBT001 - a drawn value
+        self.latches = latches
 
     def take(self, advanced: Advanced) -> tuple[Transition, ...]:
         before = self.alarm.state
@@ -46,14 +52,15 @@ class AlarmLife(RuleBasedStateMachine):
             assert changed.previous_state is before
             assert changed.state is self.alarm.state
         self.told += transitions
+        self.is_confirmed &= not self.alarm.is_active
         return transitions
 
     @rule(anomalous=st.sampled_from([True, True, False, False, None]), step=st.integers(1, 3))
     def window(self, anomalous: bool | None, step: int) -> None:  # noqa: FBT001 - a drawn value
         self.at_us += step
-        self.take(end_due(self.alarm, at_us=self.at_us))
+        self.take(end_due(self.alarm, at_us=self.at_us, latches=self.latches))
         was_held = self.alarm.state in HELD
-        moved = advance(self.alarm, anomalous=anomalous, at_us=self.at_us)
+        moved = advance(self.alarm, anomalous=anomalous, at_us=self.at_us, latches=self.latches)
         assert not (self.take(moved) and was_held)
         self.untouched, _ = advance(self.untouched, anomalous=anomalous, at_us=self.at_us)
 
@@ -62,6 +69,7 @@ class AlarmLife(RuleBasedStateMachine):
         before = self.alarm
         changed = self.take(acknowledge(self.alarm, at_us=self.at_us))
         assert bool(changed) == (before.state in {UNACKNOWLEDGED, RTN})
+        self.is_confirmed |= before.state is RTN
 
     @rule(during=st.integers(-1, 9))
     def shelve(self, during: int) -> None:
@@ -79,12 +87,12 @@ class AlarmLife(RuleBasedStateMachine):
 
     @rule()
     def unsuppress(self) -> None:
-        self.take(unsuppress(self.alarm, at_us=self.at_us))
+        self.take(unsuppress(self.alarm, at_us=self.at_us, latches=self.latches))
         assert self.alarm.state is not SUPPRESSED
 
     @rule()
     def unshelve(self) -> None:
-        self.take(unshelve(self.alarm, at_us=self.at_us))
+        self.take(unshelve(self.alarm, at_us=self.at_us, latches=self.latches))
         assert self.alarm.state is not SHELVED
 
     @rule()
@@ -95,10 +103,12 @@ class AlarmLife(RuleBasedStateMachine):
     @rule()
     def return_to_service(self) -> None:
         was_out = self.alarm.state is OUT_OF_SERVICE
-        (changed,) = self.take(return_to_service(self.alarm, at_us=self.at_us)) or (None,)
+        returned = return_to_service(self.alarm, at_us=self.at_us, latches=self.latches)
+        (changed,) = self.take(returned) or (None,)
         assert (changed is not None) == was_out
         if changed is not None:
-            assert changed.state is (UNACKNOWLEDGED if self.alarm.is_active else NORMAL)
+            over = RTN if self.latches and not self.is_confirmed else NORMAL
+            assert changed.state is (UNACKNOWLEDGED if self.alarm.is_active else over)
 
     @invariant()
     def people_change_what_is_told_and_not_what_is_the_case(self) -> None:
@@ -111,6 +121,11 @@ class AlarmLife(RuleBasedStateMachine):
             assert self.alarm.is_active == (self.alarm.state in {UNACKNOWLEDGED, ACKNOWLEDGED})
 
     @invariant()
+    def a_latched_alarm_is_normal_only_after_somebody_confirmed_its_return(self) -> None:
+        if self.latches and self.alarm.state is NORMAL:
+            assert self.is_confirmed
+
+    @invariant()
     def whatever_keeps_it_silent_for_a_time_ends(self) -> None:
         shelved_us, suppressed_us = self.alarm.shelved_until_us, self.alarm.suppressed_until_us
         assert (suppressed_us is not None) == (self.alarm.state is SUPPRESSED)
@@ -119,8 +134,10 @@ class AlarmLife(RuleBasedStateMachine):
             assert (shelved_us or 0) <= self.at_us + LONGEST_SHELVE_US
             assert (suppressed_us or 0) <= self.at_us + LONGEST_SUPPRESSION_US
             last_us = max(shelved_us or 0, suppressed_us or 0)
-            ended, _ = end_due(end_due(self.alarm, at_us=last_us)[0], at_us=last_us)
-            assert ended.state in {UNACKNOWLEDGED, NORMAL}
+            end = partial(end_due, at_us=last_us, latches=self.latches)
+            ended, _ = end(end(self.alarm)[0])
+            assert ended.state in {UNACKNOWLEDGED, NORMAL, RTN}
+            assert ended.state is not RTN or self.latches
 
     @invariant()
     def each_transition_has_a_name_of_its_own_and_the_next_number(self) -> None:
@@ -182,3 +199,19 @@ def test_a_suppression_outlasts_a_shelf_and_ends_after_a_month() -> None:
     assert end_due(alarm, at_us=5)[0].state is SUPPRESSED
     assert end_due(alarm, at_us=2 + LONGEST_SUPPRESSION_US)[0].state is NORMAL
     assert unsuppress(Alarm(), at_us=3) == (Alarm(), ())
+
+
+def test_a_latched_alarm_that_returns_on_a_shelf_waits_for_a_person_afterwards() -> None:
+    raised, _ = advance(Alarm(), anomalous=True, at_us=1, on_delay_us=0)
+    shelved, _ = shelve(raised, until_us=20, at_us=2)
+    for at_us in (3, 6):
+        shelved, _ = advance(shelved, anomalous=False, at_us=at_us)
+    assert end_due(shelved, at_us=20)[0].state is NORMAL
+    returned, _ = end_due(shelved, at_us=20, latches=True)
+    assert returned.state is RTN
+    assert acknowledge(returned, at_us=21)[0].state is NORMAL
+
+
+def test_a_latched_alarm_that_nobody_raised_is_normal_after_a_shelf() -> None:
+    shelved, _ = shelve(Alarm(), until_us=20, at_us=2)
+    assert unshelve(shelved, at_us=3, latches=True)[0].state is NORMAL

@@ -118,8 +118,9 @@ def test_what_cannot_be_resumed_leaves_nothing_half_way_but_the_alarm(
             json.loads(again.state),
             json.loads(Watched(bundle, SOURCE, publish_scores=False).state),
         )
-        assert found["alarm"] == kept["alarm"], name
-        assert {**found, "alarm": None} == {**fresh, "alarm": None}, name
+        assert (found["alarm"], found["first_out"]) == (kept["alarm"], kept["first_out"]), name
+        machine = {"alarm": None, "first_out": None}
+        assert {**found, **machine} == {**fresh, **machine}, name
     no_time = {**kept, "alarm": {**kept["alarm"], "raised_us": 10**18}}
     for spoilt_alarm in ("{", json.dumps(no_time)):
         lost = Watched(bundle, SOURCE, publish_scores=False)
@@ -136,6 +137,74 @@ def test_the_alarm_outlives_a_change_of_the_bundle(watched: Watched, bundle: Bun
     assert "another bundle, version 3" in notes[0]
     (told,) = bodies(other.obey(b'{"verb": "acknowledge", "by": "Kim"}', NOW_US), "alarm")
     assert (told["alarm_id"], told["sequence"]) == (raised["alarm_id"], 2)
+    assert told["first_out"] == "flow"
+
+
+def test_the_alarm_of_an_older_agent_goes_on(watched: Watched, bundle: Bundle) -> None:
+    alarmed(watched)
+    older = json.loads(watched.state)
+    del older["first_out"], older["holds"], older["alarm"]["suppressed_until_us"]
+    again = Watched(bundle, SOURCE, publish_scores=False)
+    notes: list[str] = []
+    again.resume(json.dumps(older), notes.append)
+    assert notes == []
+    (told,) = bodies(again.obey(b'{"verb": "acknowledge", "by": "Kim"}', NOW_US), "alarm")
+    assert (told["state"], told["first_out"]) == ("acknowledged", None)
+
+
+def held(watched: Watched, bundle: Bundle) -> tuple[Any, ...]:
+    """State, until when, by whom and why; as it is seen after a restart with that bundle."""
+    again = Watched(bundle, SOURCE, publish_scores=False)
+    again.resume(watched.state, lambda _: None)
+    view: Any = again.view
+    return view["state"], view["silent_until"], view["alarm"]["by"], view["alarm"]["reason"]
+
+
+@pytest.mark.parametrize("sha256", ["the same", "another"])
+def test_after_a_restart_the_operator_still_sees_who_holds_the_alarm_and_why(
+    watched: Watched, bundle: Bundle, sha256: str
+) -> None:
+    bundle = bundle if sha256 == "the same" else replace(bundle, sha256=sha256)
+    alarmed(watched)
+    assert held(watched, bundle) == ("unacknowledged", None, None, None)
+    for reason in ("it flutters", "it flutters again"):
+        shelve = {"verb": "shelve", "by": "Kim", "reason": reason, "for_s": 3600}
+        watched.obey(json.dumps(shelve).encode(), NOW_US)
+    shelved = ("shelved", "2026-09-21T15:13:20Z", "Kim", "it flutters again")
+    assert held(watched, bundle) == shelved
+    suppress = {"verb": "suppress", "by": "Lee", "reason": "new seal", "for_s": 60}
+    watched.obey(json.dumps(suppress).encode(), NOW_US)
+    suppressed = ("suppressed_by_design", "2026-09-21T14:14:20Z", "Lee", "new seal")
+    assert held(watched, bundle) == suppressed
+    watched.tick(NOW_US + 60 * SECOND, passed_us=0)
+    assert held(watched, bundle) == shelved
+    watched.obey(b'{"verb": "take_out_of_service", "by": "Lee", "reason": "sold"}', NOW_US)
+    assert held(watched, bundle) == ("out_of_service", None, "Lee", "sold")
+    watched.obey(b'{"verb": "return_to_service", "by": "Kim"}', NOW_US)
+    assert held(watched, bundle) == ("unacknowledged", None, None, None)
+
+
+def test_what_cannot_be_read_of_who_holds_the_alarm_leaves_the_alarm(
+    watched: Watched, bundle: Bundle
+) -> None:
+    alarmed(watched)
+    for hold in ({"verb": "sing"}, {"verb": "acknowledge", "by": "Kim"}):
+        spoilt = json.loads(watched.state) | {"holds": [hold], "first_out": 3}
+        again = Watched(bundle, SOURCE, publish_scores=False)
+        again.resume(json.dumps(spoilt), lambda _: None)
+        assert again.view["state"] == "unacknowledged"
+
+
+def test_the_operator_sees_that_the_machine_is_not_scored_and_the_alarm_stays(
+    watched: Watched,
+) -> None:
+    alarmed(watched)
+    assert (watched.view["state"], watched.view["is_passed_over"]) == ("unacknowledged", False)
+    for second in range(1_000, 1_008):  # the first window of a sequence is not scored
+        watched.take(came(sample(second)), NOW_US)
+        if watched.view["is_passed_over"]:
+            break
+    assert (watched.view["state"], watched.view["is_passed_over"]) == ("unacknowledged", True)
 
 
 def test_a_bundle_that_fails_its_golden_vectors_never_runs(

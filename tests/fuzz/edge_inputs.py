@@ -22,7 +22,6 @@ from edge_network import (
     registry_parser,
 )
 
-from faultwatch_edge.alarm import Alarm
 from faultwatch_edge.bundle import parse_bundle, write_bundle
 from faultwatch_edge.certificate import Certificate
 from faultwatch_edge.config import AssetSource, read_config
@@ -31,7 +30,7 @@ from faultwatch_edge.keys import key_id, load_trusted_keys
 from faultwatch_edge.manifest import AlarmSpec, ChannelSpec, Manifest, ThresholdSpec, WindowSpec
 from faultwatch_edge.orders import read_order
 from faultwatch_edge.slots import Slots, read_slots
-from faultwatch_edge.snapshot import read_alarm, read_state
+from faultwatch_edge.snapshot import AlarmMemory, read_alarm, read_state
 from faultwatch_edge.sources.csv_lines import read_lines, read_samples
 from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.sources.json_payload import JsonPayloads
@@ -141,7 +140,7 @@ def read_toml(data: bytes, *, file: Path) -> object:
 
 def read_both_states(data: bytes) -> object:
     text = data.decode("utf-8", errors="replace")
-    found: Alarm | None = read_alarm(text)
+    found: AlarmMemory | None = read_alarm(text)
     read_slots(text)
     return found, read_state(text, where="pump_07")
 

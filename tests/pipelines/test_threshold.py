@@ -2,10 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
+from scipy.signal import lfilter
+from scipy.stats import norm
 
 from faultwatch_edge.alarm import Alarm, AlarmState, advance
+from models.calibration import CalibrationError
 from models.config import AlarmConfig
 from models.crossfit import NormalScores
 from pipelines.threshold import (
@@ -42,9 +45,9 @@ def count_by_hand(normal: NormalScores, alarm: AlarmConfig, threshold: float) ->
     for segment in np.unique(normal.segment):
         state = Alarm()
         for place in np.flatnonzero(normal.segment == segment):
-            anomalous = (
-                bool(float(normal.score[place]) >= threshold) if normal.scored[place] else None
-            )
+            score = float(normal.score[place])
+            is_clear = score >= threshold or score < threshold - alarm.hysteresis
+            anomalous = score >= threshold if normal.scored[place] and is_clear else None
             state, changes = advance(
                 state,
                 anomalous=anomalous,
@@ -66,6 +69,7 @@ def examples(draw: st.DrawFn) -> tuple[NormalScores, AlarmConfig]:
         false_alarms_per_day=draw(st.sampled_from([0.5, 1.0, 2.0, 5.0])),
         on_delay_s=WINDOW_S * draw(st.integers(0, 2)),
         off_delay_s=WINDOW_S * draw(st.integers(0, 3)),
+        hysteresis=LEVEL * draw(st.sampled_from([0.0, 0.0, 0.6, 1.6, 5.6])),
     )
     segment = np.cumsum([number == 0 for number in breaks]).tolist()
     return (
@@ -94,7 +98,11 @@ def test_it_is_the_lowest_threshold_from_which_on_every_one_keeps_the_budget(
     days = normal.scored.sum() * WINDOW_S / 86_400.0
     allowed = alarm.false_alarms_per_day * days
     assume(allowed >= 1.0)
-    found = find_threshold(normal, alarm, window_s=WINDOW_S)
+    try:
+        found = find_threshold(normal, alarm, window_s=WINDOW_S)
+    except CalibrationError:
+        assert alarm.hysteresis
+        reject()
     assert not found.extrapolated
 
     def keeps(threshold: float) -> bool:
@@ -164,6 +172,35 @@ def test_an_on_delay_lowers_the_threshold() -> None:
         for delay_s in (0.0, 2 * WINDOW_S)
     )
     assert later < at_once
+
+
+def steady_scores(days: int) -> NormalScores:
+    """Scores that stay for about ten windows where they are."""
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=24 * days) * np.sqrt(1 - 0.9**2)
+    level = lfilter([1.0], [1.0, -0.9], noise)
+    return normal_scores((-norm.logsf(level) / math.log(10)).tolist())
+
+
+def test_hysteresis_does_not_change_how_far_a_budget_is_extrapolated() -> None:
+    found = [
+        find_threshold(
+            steady_scores(20),
+            AlarmConfig(false_alarms_per_day=0.01, off_delay_s=WINDOW_S, hysteresis=hysteresis),
+            window_s=WINDOW_S,
+        ).score
+        for hysteresis in (0.0, 0.5, 1.0, 1.5)
+    ]
+    assert found == pytest.approx([found[0]] * 4, abs=0.05)
+
+
+def test_a_hysteresis_with_which_alarms_stand_instead_of_returning_is_refused() -> None:
+    alarm = AlarmConfig(false_alarms_per_day=0.5, hysteresis=2.5)
+    with pytest.raises(
+        CalibrationError,
+        match=r"hysteresis is 2\.5, expected well below the threshold, [12]\.\d+ without any",
+    ):
+        find_threshold(steady_scores(20), alarm, window_s=WINDOW_S)
 
 
 def test_only_scored_time_counts() -> None:

@@ -99,7 +99,7 @@ def _add_service(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     serve = verbs.add_parser(
         "serve", help="watch assets live by MQTT or OPC UA until it is stopped"
     )
-    order = verbs.add_parser("order", help="acknowledge or shelve an alarm of the agent that runs")
+    order = verbs.add_parser("order", help="tell an alarm of the agent that runs what to do")
     for verb in (serve, order):
         verb.add_argument("config", type=Path, metavar="CONFIG", help="edge.toml")
     order.add_argument("asset", metavar="ASSET", help="whose alarm")
@@ -108,7 +108,7 @@ def _add_service(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     order.add_argument("--by", required=True, metavar="NAME", help="who says so")
     order.add_argument("--reason", default="", metavar="TEXT", help="why")
-    order.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="to shelve")
+    order.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="how long")
 
 
 def _positive(text: str) -> int:

@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 
-from faultwatch_edge.alarm import Alarm
 from faultwatch_edge.alarming import Alarming
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.decisions import decide
@@ -21,6 +20,7 @@ from faultwatch_edge.score_row import ScoreRow
 from faultwatch_edge.snapshot import (
     VERSION,
     AgentState,
+    AlarmMemory,
     Counts,
     from_state,
     to_state,
@@ -100,18 +100,19 @@ class Agent:
     @property
     def state(self) -> AgentState:
         """What it remembers, for ``resume``; nothing may wait to be scored (``batch`` is 1)."""
-        evidence = self._alarming.evidence
+        evidence, memory = self._alarming.evidence, self._alarming.memory
         return AgentState(
             version=VERSION,
             bundle_sha256=self._bundle_sha256,
             grid=self._grid.state,
             window=self._buffer.state,
             detector=pack(self.detector.state),
-            alarm=self._alarming.alarm,
+            alarm=memory.alarm,
             point=self._point.state,
             events=self._events.state,
             evidence=None if evidence is None else to_state(evidence),
-            first_out=self._alarming.first_out,
+            first_out=memory.first_out,
+            holds=memory.holds,
             counts=replace(self.counts),
         )
 
@@ -125,7 +126,7 @@ class Agent:
         self._grid.resume(state.grid)
         self._buffer.resume(state.window)
         self.detector.resume(unpack(state.detector, np.float32, (self._manifest.state_size,)))
-        self._alarming.alarm, self._alarming.first_out = state.alarm, state.first_out
+        self._alarming.memory = state.memory
         self._point.resume(state.point)
         self._events.resume(state.events)
         self._alarming.evidence = None if evidence is None else from_state(evidence, channels)
@@ -136,9 +137,9 @@ class Agent:
         """The alarm as its last message would tell it now; None where all is normal."""
         return self._alarming.now
 
-    def take_over(self, alarm: Alarm) -> None:
+    def take_over(self, memory: AlarmMemory) -> None:
         """Go on with the alarm of the agent before, which ran another bundle."""
-        self._alarming.alarm = alarm
+        self._alarming.memory = memory
 
     def inherit(self, before: Self) -> None:
         """Go on with what an agent with another bundle of the same asset remembers.
@@ -147,8 +148,7 @@ class Agent:
         other detector remembered means nothing to this one.
         """
         self.counts = before.counts
-        self._alarming.alarm = before._alarming.alarm
-        self._alarming.first_out = before._alarming.first_out
+        self._alarming.memory = before._alarming.memory
         old, new = before._manifest, self._manifest
         if (old.channels, old.window) == (new.channels, new.window):
             state = before.state
@@ -304,7 +304,7 @@ class Agent:
         messages = self._events.data_quality(what, at_us, is_poor=True)
         self._point.advance(is_new=False, anomalous=None, at_us=at_us)
         messages += self._advance(None, at_us)
-        self._report(ScoreRow(at_us, None, None, None, self._alarming.alarm.state))
+        self._report(ScoreRow(at_us, None, None, None, self._alarming.state))
         return messages
 
     def _judge(self, at_us: int, verdict: _Verdict) -> list[Message]:
@@ -324,7 +324,7 @@ class Agent:
             messages += self._events.anomaly(verdict.evidence, at_us, anomalous=anomalous)
         messages += self._locate(verdict, at_us)
         messages += self._advance(verdict.moves, at_us)
-        self._report(ScoreRow(at_us, number, anomalous, is_open, self._alarming.alarm.state))
+        self._report(ScoreRow(at_us, number, anomalous, is_open, self._alarming.state))
         return messages
 
     def _locate(self, verdict: _Verdict, at_us: int) -> list[Message]:

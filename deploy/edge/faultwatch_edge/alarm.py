@@ -15,8 +15,11 @@ announced. When that ends, the alarm is ``unacknowledged`` if the machine differ
 else ``normal``. Out of service outlasts the others; a shelf goes on when a suppression ends first.
 
 A *latched* alarm that returns is ``rtn_unacknowledged`` also where it was acknowledged before: a
-person acknowledges once more that it is over. *Hysteresis* acts on the return only: a score below
-the threshold, but by less than it, neither raises an alarm nor lets one return.
+person acknowledges once more that it is over. One that returns while nothing is announced is
+``rtn_unacknowledged`` when that ends, and so is one that was raised meanwhile.
+
+*Hysteresis* acts on the return only: a score below the threshold, but by less than it, neither
+raises an alarm nor lets one return.
 
 While the machine runs in a way that is not scored (start-up, another regime) nothing is raised and
 nothing returns: an alarm that stands is not lost because the machine tripped.
@@ -167,9 +170,11 @@ def shelve(alarm: Alarm, *, until_us: int, at_us: int) -> Advanced:
     return _held(replace(alarm, shelved_until_us=until_us), AlarmState.SHELVED, at_us)
 
 
-def unshelve(alarm: Alarm, *, at_us: int) -> Advanced:
+def unshelve(alarm: Alarm, *, at_us: int, latches: bool = False) -> Advanced:
     """A shelved alarm counts again; without effect on any other."""
-    return _released(alarm, at_us) if alarm.state is AlarmState.SHELVED else (alarm, ())
+    if alarm.state is not AlarmState.SHELVED:
+        return alarm, ()
+    return _released(alarm, at_us, latches=latches)
 
 
 def suppress(alarm: Alarm, *, until_us: int, at_us: int) -> Advanced:
@@ -187,24 +192,24 @@ def suppress(alarm: Alarm, *, until_us: int, at_us: int) -> Advanced:
     return _held(suppressed, AlarmState.SUPPRESSED_BY_DESIGN, at_us)
 
 
-def unsuppress(alarm: Alarm, *, at_us: int) -> Advanced:
+def unsuppress(alarm: Alarm, *, at_us: int, latches: bool = False) -> Advanced:
     """The work is done; a shelf that has not ended goes on."""
     if alarm.state is not AlarmState.SUPPRESSED_BY_DESIGN:
         return alarm, ()
     done = replace(alarm, suppressed_until_us=None)
     if _is_over(done.shelved_until_us, LONGEST_SHELVE_US, at_us):
-        return _released(done, at_us)
+        return _released(done, at_us, latches=latches)
     return _moved(done, AlarmState.SHELVED, at_us, pending_us=alarm.pending_us)
 
 
-def end_due(alarm: Alarm, *, at_us: int) -> Advanced:
+def end_due(alarm: Alarm, *, at_us: int, latches: bool = False) -> Advanced:
     """What was to last until a time ends, also where it is so far off that a clock was wrong."""
     if alarm.state is AlarmState.SHELVED:
         is_over = _is_over(alarm.shelved_until_us, LONGEST_SHELVE_US, at_us)
-        return unshelve(alarm, at_us=at_us) if is_over else (alarm, ())
+        return unshelve(alarm, at_us=at_us, latches=latches) if is_over else (alarm, ())
     if alarm.state is AlarmState.SUPPRESSED_BY_DESIGN:
         is_over = _is_over(alarm.suppressed_until_us, LONGEST_SUPPRESSION_US, at_us)
-        return unsuppress(alarm, at_us=at_us) if is_over else (alarm, ())
+        return unsuppress(alarm, at_us=at_us, latches=latches) if is_over else (alarm, ())
     return alarm, ()
 
 
@@ -220,9 +225,11 @@ def take_out_of_service(alarm: Alarm, *, at_us: int) -> Advanced:
     return _held(ended, AlarmState.OUT_OF_SERVICE, at_us)
 
 
-def return_to_service(alarm: Alarm, *, at_us: int) -> Advanced:
+def return_to_service(alarm: Alarm, *, at_us: int, latches: bool = False) -> Advanced:
     """An alarm that was out of service counts again; without effect on any other."""
-    return _released(alarm, at_us) if alarm.state is AlarmState.OUT_OF_SERVICE else (alarm, ())
+    if alarm.state is not AlarmState.OUT_OF_SERVICE:
+        return alarm, ()
+    return _released(alarm, at_us, latches=latches)
 
 
 def alarm_id(asset_id: str, first_onset_us: int) -> str:
@@ -264,8 +271,10 @@ def _held(alarm: Alarm, state: AlarmState, at_us: int) -> Advanced:
     return _moved(begun, state, at_us, pending_us=alarm.pending_us)
 
 
-def _released(alarm: Alarm, at_us: int) -> Advanced:
-    to = AlarmState.UNACKNOWLEDGED if alarm.is_active else AlarmState.NORMAL
+def _released(alarm: Alarm, at_us: int, *, latches: bool) -> Advanced:
+    """What held it has ended; one that latches and was raised waits for a person."""
+    ended = AlarmState.RTN_UNACKNOWLEDGED if latches and alarm.occurrence else AlarmState.NORMAL
+    to = AlarmState.UNACKNOWLEDGED if alarm.is_active else ended
     released = replace(alarm, shelved_until_us=None)
     return _moved(released, to, at_us, pending_us=alarm.pending_us)
 

@@ -288,15 +288,16 @@ def _named(contributors: Sequence[Message], first_out: str | None = None) -> str
         >>> flow, speed = {"channel": "flow", "share": 0.8}, {"channel": "speed", "share": 0.2}
         >>> _named([flow, speed]), _named([flow | {"share": 1.0}]), _named([])
         (' (flow, speed)', ' (flow alone)', '')
-        >>> _named([flow, speed], "level")
-        ' (flow, speed; first level)'
+        >>> _named([flow, speed], "level"), _named([flow | {"share": 1.0}], "level")
+        (' (flow, speed; first level)', ' (flow alone; first level)')
     """
     if not contributors:
         return ""
-    if float(str(contributors[0]["share"])) >= ALONE:
-        return f" ({_fitting([str(contributors[0]['channel'])])} alone)"
     names = [str(cause["channel"]) for cause in contributors[:_MOST_NAMED]]
-    causes = _fitting(names)
+    if float(str(contributors[0]["share"])) >= ALONE:
+        causes = f"{_fitting(names[:1])} alone"
+    else:
+        causes = _fitting(names)
     first = f"; first {first_out}"
     has_room = first_out not in (None, names[0]) and len(causes) + len(first) <= _MOST_CAUSES
     return f" ({causes}{first if has_room else ''})"

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +12,14 @@ from faultwatch_edge.errors import BundleError
 from faultwatch_edge.events import EventState
 from faultwatch_edge.grid import GridState
 from faultwatch_edge.message import Evidence
+from faultwatch_edge.orders import Order
 from faultwatch_edge.packed import pack, unpack
 from faultwatch_edge.strict_json import load_json, read_json, read_record
 from faultwatch_edge.times import EARLIEST_US, LATEST_US
 from faultwatch_edge.window import WindowState
 
 VERSION: Final = 1
+_NORMAL: Final = Alarm()
 _ARRAYS: Final = ("contribution", "observed", "expected", "operating_point")
 
 
@@ -46,6 +48,16 @@ class FirstOut:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmMemory:
+    """What is the machine's, and goes on whatever bundle watches it."""
+
+    alarm: Alarm = _NORMAL
+    first_out: FirstOut = FirstOut()
+    holds: tuple[Order, ...] = ()
+    """By which people keep it from being told, as long as they last."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceState:
     """What was known at the last window; arrays are packed."""
 
@@ -71,6 +83,12 @@ class AgentState:
     evidence: EvidenceState | None
     counts: Counts
     first_out: FirstOut = FirstOut()
+    holds: tuple[Order, ...] = ()
+
+    @property
+    def memory(self) -> AlarmMemory:
+        """What goes on whatever bundle watches the machine."""
+        return AlarmMemory(self.alarm, self.first_out, self.holds)
 
 
 def to_state(evidence: Evidence) -> EvidenceState:
@@ -108,19 +126,27 @@ def read_state(text: str, *, where: str) -> AgentState:
     return state
 
 
-def read_alarm(text: str) -> Alarm | None:
-    """The alarm alone, of a state that another agent may have written; None = unreadable.
+def read_alarm(text: str) -> AlarmMemory | None:
+    """What is the machine's, of a state that another agent may have written; None = no alarm in it.
+
+    What differed first, and who holds the alarm, are told without where they cannot be read.
 
     Example:
-        >>> read_alarm('{"alarm": {"state": "shelved", "is_active": true}}').state.value
-        'shelved'
+        >>> memory = read_alarm('{"alarm": {"state": "shelved", "is_active": true}, "holds": 3}')
+        >>> memory.alarm.state.value, memory.holds
+        ('shelved', ())
     """
     with suppress(BundleError):
         document = load_json(text.encode())
-        found = document.get("alarm") if isinstance(document, dict) else None
-        alarm = read_record(Alarm, found, where="alarm")
+        kept = document if isinstance(document, dict) else {}
+        alarm = read_record(Alarm, kept.get("alarm"), where="alarm")
         _check_times(alarm, "alarm")
-        return alarm
+        memory = AlarmMemory(alarm)
+        for name in ("first_out", "holds"):
+            with suppress(BundleError):
+                read = read_record(AlarmMemory, {name: kept.get(name)}, where="kept")
+                memory = replace(memory, **{name: getattr(read, name)})
+        return memory
     return None
 
 

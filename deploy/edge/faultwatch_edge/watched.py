@@ -63,6 +63,7 @@ class Watched:
         self._run(bundle)
         self._heard_us: int | None = None
         self._is_silent = False
+        self._is_open: bool | None = None
         self.last_sample_us: int | None = None
         self.bad_quality = 0
         """Values that the source itself called bad, since the process began."""
@@ -114,10 +115,10 @@ class Watched:
         except BundleError as error:
             reason = f"what was kept cannot be used ({error})"
             self._run(self.bundle)  # nothing half-way
-        alarm = read_alarm(text)
-        note(f"{self.asset}: {reason}; begins anew{'' if alarm else ', without its alarm'}")
-        if alarm is not None:
-            self.agent.take_over(alarm)
+        memory = read_alarm(text)
+        note(f"{self.asset}: {reason}; begins anew{'' if memory else ', without its alarm'}")
+        if memory is not None:
+            self.agent.take_over(memory)
 
     @property
     def state(self) -> str:
@@ -230,7 +231,8 @@ class Watched:
         return [Record(self.asset, kind, _line(body)) for kind, body in (*scores, *said)]
 
     def _remember(self, row: ScoreRow) -> None:
-        """The highest score of every few minutes of the last day."""
+        """The highest score of every few minutes of the last day, and how the machine runs now."""
+        self._is_open = row.gate
         if row.score is None:
             return
         begin_us = row.end_us // _POINT_US * _POINT_US
@@ -251,6 +253,7 @@ class Watched:
             "priority": manifest.alarm.priority,
             "silent_until": None if until_us is None else to_iso(until_us),
             "shadow": not manifest.alarm.enabled,
+            "is_passed_over": self._is_open is False,
             "alarm": self.agent.alarm_now,
             "events": [_told(one) for one in state.events.active if one.condition != ANOMALY],
             "threshold": manifest.threshold.score,

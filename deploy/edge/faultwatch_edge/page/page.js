@@ -22,6 +22,7 @@ const POSSIBLE = {
 const SINKS = { mqtt: "the broker", webhook: "the web address", file: "the file" };
 const REASONED = ["shelve", "suppress", "take_out_of_service"];
 const LASTING = ["shelve", "suppress"];
+const PASSED_OVER = "Not scored now: the machine runs in a way that was not learned. The alarm stays as it is meanwhile.";
 const byId = (id) => document.getElementById(id);
 
 function make(tag, text, kind) {
@@ -93,6 +94,8 @@ function card(asset) {
   if (alarm) {
     shown.append(make("p", alarm.message));
     if (asset.silent_until) shown.append(make("p", `${WORDS[asset.state]}, until ${when(asset.silent_until)}`, "faint"));
+    if (alarm.reason) shown.append(make("p", `Why: ${alarm.reason} (${alarm.by})`, "faint"));
+    if (asset.is_passed_over) shown.append(make("p", PASSED_OVER));
     if (alarm.occurrence > 1) shown.append(make("p", `Raised ${alarm.occurrence} times`, "faint"));
     if (alarm.contributors.length) shown.append(contributors(alarm.contributors));
     if (alarm.first_out) shown.append(make("p", `First to differ: ${alarm.first_out}`, "faint"));
@@ -117,6 +120,8 @@ function ask(asset, verb) {
   byId("order-title").textContent = `${ORDERS[verb]}: ${asset.name || asset.asset}`;
   byId("order-error").textContent = "";
   byId("for-label").hidden = !LASTING.includes(verb);
+  byId("for").value = "3600";
+  byId("longest").hidden = byId("longest").disabled = verb !== "suppress";
   byId("reason").required = REASONED.includes(verb);
   byId("by").value = sessionStorage.getItem("by") || "";
   byId("reason").value = "";
