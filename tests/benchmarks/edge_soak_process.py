@@ -89,7 +89,7 @@ def soak(bundle: Bundle, rows: np.ndarray, folder: Path, *, count: int, seconds:
             assets,
             sources=[source],
             deliveries=[Delivery(spool, LineFile(folder / "said.jsonl", note))],
-            hearts=[],
+            beat=None,
             renewals={},
             spool=spool,
             clock_us=lambda: (START_S + source.second) * 1_000_000,

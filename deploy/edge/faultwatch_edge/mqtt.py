@@ -36,7 +36,7 @@ MOST_IN: Final = 256
 MOST_HELD: Final = 20_000
 MOST_HELD_BYTES: Final = 16 * 1024 * 1024
 """What has come and waits to be taken, at most: some brokers send far more than they were told to
-before they wait (Mosquitto 2.0.11 counts each acknowledgement twice)."""
+before they wait (Mosquitto 2.0.11 does, while it is acknowledged)."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1, 60
 _KEEP_ALIVE_S: Final = 30
 _FOR_EVER: Final = 0xFFFFFFFF

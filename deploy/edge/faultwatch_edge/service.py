@@ -49,11 +49,8 @@ class Source(Protocol):
         """What was taken is on disk."""
 
 
-class Heart(Protocol):
-    """Who is told now and then how the agent is."""
-
-    def beat(self, health: Callable[[], Mapping[str, object]], passed_us: int) -> None:
-        """Tell it, if it is time to."""
+Beat = Callable[[Callable[[], Mapping[str, object]], int], None]
+"""Tells how the agent is, if it is time to: from what says so, and the time by a steady clock."""
 
 
 class Service:
@@ -64,7 +61,7 @@ class Service:
         assets: what is watched, by asset.
         sources: where samples come from.
         deliveries: where records go.
-        hearts: who is told how the agent is.
+        beat: tells how the agent is; None = nobody is told.
         renewals: what looks for newer bundles, by asset.
         spool: where states and records are kept.
         clock_us: now, microseconds since the epoch.
@@ -79,7 +76,7 @@ class Service:
         *,
         sources: Sequence[Source],
         deliveries: Sequence[Delivery],
-        hearts: Sequence[Heart],
+        beat: Beat | None,
         renewals: Mapping[str, Renewal],
         spool: Spool,
         clock_us: Callable[[], int],
@@ -87,7 +84,7 @@ class Service:
         note: Callable[[str], None],
     ) -> None:
         self._name, self._assets, self._renewals = name, assets, renewals
-        self._sources, self._deliveries, self._hearts = sources, deliveries, hearts
+        self._sources, self._deliveries, self._beat = sources, deliveries, beat
         self._spool = spool
         self._clock_us, self._passed_us = clock_us, passed_us
         self._note = note
@@ -114,8 +111,8 @@ class Service:
         at_us, passed_us = self._clock_us(), self._passed_us()
         for delivery in self._deliveries:
             delivery.step(at_us, passed_us)
-        for heart in self._hearts:
-            heart.beat(self._health, passed_us)
+        if self._beat is not None:
+            self._beat(self._health, passed_us)
         self._look(passed_us)
 
     def _take(self) -> None:

@@ -15,7 +15,7 @@ from faultwatch_edge.delivery import Delivery, Sink
 from faultwatch_edge.errors import ConfigError
 from faultwatch_edge.registry import RegistryMirror
 from faultwatch_edge.renewal import Keys, Renewal
-from faultwatch_edge.service import Heart, Service, Source
+from faultwatch_edge.service import Beat, Service, Source
 from faultwatch_edge.sinks.line_file import LineFile
 from faultwatch_edge.sinks.webhook import Webhook
 from faultwatch_edge.spool import Spool
@@ -37,7 +37,7 @@ class _Ends:
 
     sources: list[Source] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
-    hearts: list[Heart] = field(default_factory=list)
+    beat: Beat | None = None
 
 
 def serve(
@@ -82,7 +82,7 @@ def serve(
             assets,
             sources=ends.sources,
             deliveries=[Delivery(spool, sink) for sink in ends.sinks],
-            hearts=ends.hearts,
+            beat=ends.beat,
             renewals=renewals,
             spool=spool,
             clock_us=now_us,
@@ -123,7 +123,7 @@ def _add_broker(
     topics = MqttTopics(connection, config)
     ends.sources.append(MqttMessages(connection, config, assets, spool=spool, note=note))
     ends.sinks.append(topics)
-    ends.hearts.append(topics)
+    ends.beat = topics.beat
 
 
 def _add_opcua(
