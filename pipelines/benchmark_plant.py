@@ -66,6 +66,9 @@ class Trial(Protocol):
     def count_alarms(self, samples: pl.DataFrame, score: NDArray[np.float64]) -> int:
         """Alarms that these scores raise at the threshold of the budget."""
 
+    def count_sensor_events(self, samples: pl.DataFrame) -> int:
+        """Events that blame a sensor."""
+
     def injected(self, samples: pl.DataFrame, count: int) -> tuple[InjectedFaults, ...]:
         """What it finds of faults put into normal running."""
 
@@ -248,6 +251,7 @@ def _normal_run(
         "days": rows * row_days,
         "reached": {name: int((score >= level).sum()) for name, level in thresholds.items()},
         "alarms": trial.count_alarms(run.samples, score),
+        "sensor_events": trial.count_sensor_events(run.samples),
     }
 
 

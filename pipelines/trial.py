@@ -21,6 +21,7 @@ from models.crossfit import NormalScores
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate
 from pipelines.config import AssetConfig, AssetInfo
 from pipelines.injected import InjectedFaults, judge_injected
+from pipelines.replay import replay
 from pipelines.threshold import AlarmCounter, share_threshold
 from pipelines.watch import watch, with_row_numbers
 
@@ -117,6 +118,15 @@ class Trial:
         )
         alarm, window_s = self._asset.alarm, self._asset.window.hop_s
         return AlarmCounter(normal, alarm, window_s=window_s)(self.budget.score)
+
+    def count_sensor_events(self, samples: pl.DataFrame) -> int:
+        """Events that blame a sensor, as the agent tells them."""
+        return sum(
+            message["kind"] == "event"
+            and message["condition"] == "sensor_fault"
+            and message["state"] == "active"
+            for message in replay(self.bundle, samples).messages
+        )
 
     def injected(self, samples: pl.DataFrame, count: int) -> tuple[InjectedFaults, ...]:
         """What the bundle finds of faults put into normal running, five deviations in size.

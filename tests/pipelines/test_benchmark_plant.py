@@ -53,6 +53,9 @@ class StandIn:
         assert len(samples) == len(score)
         return int((score >= 3.5).any())
 
+    def count_sensor_events(self, samples: pl.DataFrame) -> int:
+        return samples.height // 50
+
     def injected(self, samples: pl.DataFrame, count: int) -> tuple[InjectedFaults, ...]:
         assert samples.height == 60
         return (
@@ -141,6 +144,17 @@ def test_alarms_are_counted_against_the_budget(plants: list[Path], go: Callable[
     assert budget["days"] == pytest.approx(6 * 45 * 3 / 60 / 24)
     assert budget["realised_per_day"] == pytest.approx(budget["alarms"] / budget["days"])
     assert budget["inside"] == (budget["low"] <= 0.1 <= budget["high"])
+
+
+def test_sensors_that_are_blamed_in_normal_running_are_counted(
+    plants: list[Path], go: Callable[..., Any]
+) -> None:
+    results, text = go(plants, Fit())
+    sensors = results["summary"]["vae"]["full"]["sensors"]
+    assert sensors["events"] == 6
+    assert sensors["per_day"] == pytest.approx(6 / sensors["days"])
+    assert sensors["low"] < sensors["per_day"] < sensors["high"]
+    assert f"{sensors['per_day']:.3f} [" in text
 
 
 def test_missing_channels_are_drawn_anew_and_alike_for_every_detector(
@@ -253,5 +267,6 @@ def test_the_product_itself_is_measured_on_a_tiny_plant(
     assert full["figures"]["share_1"]["fdr_without_3_9_15"]["mean"] > 0.9
     assert full["injected"]["bias"]["tried"] == full["injected"]["bias"]["found"] == 1
     assert full["budget"]["days"] == pytest.approx(2 * 49 * 3 / 60 / 24)
+    assert full["sensors"]["events"] >= 0
     assert [draw["rows"] for draw in steps["window_pca.full"]["missing"]] == [2 * 49]
     assert "windows of normal running" in steps["window_pca.small"]["refused"]
