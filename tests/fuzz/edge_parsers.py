@@ -13,6 +13,7 @@ import faulthandler
 import random
 import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +28,11 @@ from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.sources.json_payload import PayloadError
 
 CORPUS: Final = Path(__file__).with_name("corpus")
+NAMES: Final = (
+    *("payload", "payload_of_one", "order", "config", "state", "csv", "manifest", "golden"),
+    *("certificate", "bundle", "key", "messages", "resumed", "page", "registry", "answer"),
+    "packet",
+)
 LONGEST_S: Final = 2.0
 HANGS_S: Final = 20.0
 """Then the process ends, and shows where it was."""
@@ -147,6 +153,12 @@ def write_corpus(name: str, inputs: list[bytes]) -> None:
     CORPUS.mkdir(exist_ok=True)
     lines = sorted({base64.b64encode(data).decode() for data in inputs})
     (CORPUS / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """This script with those arguments, by itself."""
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this script
 
 
 def main(arguments: list[str]) -> int:
