@@ -56,9 +56,7 @@ edge_parsers.problem_of(edge_parsers.Parser((), lambda data: edge_parsers.time.s
 
 
 def test_an_input_that_hangs_ends_the_process_and_shows_where() -> None:
-    command = [sys.executable, "-c", HANGING]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(edge_parsers.__file__).parent, check=False
-    )
+    command, folder = [sys.executable, "-c", HANGING], Path(edge_parsers.__file__).parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)  # noqa: S603 - our own script
     assert done.returncode == 1
     assert "<lambda>" in done.stderr

@@ -69,7 +69,7 @@ def test_the_operator_sees_what_is_wrong_acknowledges_and_shelves_it(tab: Tab) -
     tab.get_by_role("button", name="Send").click()
     tab.locator("article.acknowledged").wait_for()
     card.get_by_role("button", name="Take out of service").click()
-    assert not tab.get_by_label("For", exact=True).is_visible()
+    assert not tab.locator("#for").is_visible()
     tab.get_by_role("button", name="Cancel").click()
     card.get_by_role("button", name="Shelve").click()
     tab.get_by_label("Reason").fill("impeller ordered")
@@ -86,7 +86,7 @@ def test_the_operator_suppresses_the_alarm_while_somebody_is_at_work(tab: Tab) -
     card.get_by_role("button", name="Suppress for maintenance").click()
     tab.get_by_label("Name").fill("Kim")
     tab.get_by_label("Reason").fill("changing the impeller")
-    tab.get_by_label("For", exact=True).select_option("30 days")
+    tab.locator("#for").select_option("30 days")
     tab.get_by_role("button", name="Send").click()
     tab.locator("article.suppressed_by_design").wait_for()
     assert "Suppressed, at work on it, until" in card.inner_text()
@@ -96,7 +96,7 @@ def test_the_operator_suppresses_the_alarm_while_somebody_is_at_work(tab: Tab) -
     tab.locator("article.unacknowledged").wait_for()
     assert "Why:" not in card.inner_text()
     card.get_by_role("button", name="Shelve").click()
-    lasting = tab.get_by_label("For", exact=True)
+    lasting = tab.locator("#for")
     assert lasting.locator("option:enabled").last.inner_text() == "a week"
     assert lasting.input_value() == "3600"
 
