@@ -5,7 +5,7 @@ what a device would have done.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -21,6 +21,7 @@ from features.labels import Interval, not_normal
 from pipelines.threshold import SECONDS_PER_DAY, flags_interval, rate_interval
 
 BATCH = 256
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,13 @@ def judge_bundle(
         samples: held-out samples, labelled faults included.
         intervals: labelled intervals.
     """
-    replayed = replay(bundle, samples)
+    return judge_replay(bundle, samples, replay(bundle, samples), intervals)
+
+
+def judge_replay(
+    bundle: Bundle, samples: pl.DataFrame, replayed: Replay, intervals: Sequence[Interval]
+) -> Evaluation:
+    """The same of samples that were already replayed."""
     faults = [interval for interval in intervals if interval.kind in {"fault", "true_fault"}]
     return Evaluation(
         reconstructor=bundle.manifest.reconstructor,
@@ -143,7 +150,7 @@ def judge_normal(bundle: Bundle, replayed: Replay, intervals: Sequence[Interval]
     normal = scored & ~_within([row.end_us for row in replayed.windows], upset)
     hop_s = window.sample_period_s * window.hop
     days = float(normal.sum()) * hop_s / SECONDS_PER_DAY
-    alarms = int((~_within(_raised_us(raised_alarms(replayed)), upset)).sum())
+    alarms = int((~_raised_within(raised_alarms(replayed), upset)).sum())
     return NormalRunning(
         days=days,
         alarms=alarms,
@@ -160,7 +167,7 @@ def _judge_fault(replayed: Replay, fault: Interval) -> FoundFault:
     anomalous, scored = _decisions(replayed)
     within = _within([row.end_us for row in replayed.windows], [fault])
     raised = raised_alarms(replayed)
-    during = np.flatnonzero(_within(_raised_us(raised), [fault]))
+    during = np.flatnonzero(_raised_within(raised, [fault]))
     first = raised[during[0]] if len(during) else None
     return FoundFault(
         name=fault.note or fault.kind,
@@ -188,8 +195,14 @@ def _covers(samples: pl.DataFrame, interval: Interval) -> bool:
     return bool(_within(samples["time"].dt.epoch("us").to_list(), [interval]).any())
 
 
-def _raised_us(alarms: Sequence[Message]) -> list[int]:
-    return [microseconds_of(moment(alarm, "raised_at")) for alarm in alarms]
+def _raised_within(alarms: Sequence[Message], intervals: Sequence[Interval]) -> NDArray[np.bool_]:
+    """Whether each alarm was raised in an interval, both ends included.
+
+    The first sample of a fault may raise it: its cell, and so the window, ends at the onset.
+    """
+    times = [microseconds_of(moment(alarm, "raised_at")) for alarm in alarms]
+    begun = [replace(one, start=one.start - MICROSECOND) for one in intervals]
+    return _within(times, begun)
 
 
 def microseconds_of(at: datetime) -> int:

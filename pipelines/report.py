@@ -106,7 +106,7 @@ def draw_scores(scores: WindowScores, threshold: float, intervals: Sequence[Inte
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     axes = figure.subplots()
     draw_score_line(axes, scores.times, scores.score, threshold)
-    for interval in intervals:
+    for interval in _upset(intervals):
         axes.axvspan(*_span(interval), color=FAULT, alpha=0.12, lw=0)
     axes.set_title("Score of running that nothing was trained on; labelled faults shaded")
     return figure
@@ -176,8 +176,10 @@ def draw_contributions(
 ) -> Figure:
     """Mean share of each channel in the contributions, fault by fault."""
     shares = scores.contribution / scores.contribution.sum(axis=1, keepdims=True).clip(1e-12)
-    rows = {"(normal)": shares[_outside(scores.times, intervals)].mean(axis=0)}
-    for interval in intervals:
+    upset, rows = _upset(intervals), {}
+    if (normal := _outside(scores.times, upset)).any():
+        rows["(normal)"] = shares[normal].mean(axis=0)
+    for interval in upset:
         inside = ~_outside(scores.times, [interval])
         if inside.any():
             rows[interval.note or interval.kind] = shares[inside].mean(axis=0)
@@ -191,6 +193,11 @@ def draw_contributions(
     axes.set_title("Mean share of the contributions")
     figure.colorbar(image, ax=axes, shrink=0.7)
     return figure
+
+
+def _upset(intervals: Sequence[Interval]) -> list[Interval]:
+    """A nuisance is normal running."""
+    return [one for one in intervals if one.kind != "nuisance"]
 
 
 def _outside(times: NDArray[np.datetime64], intervals: Sequence[Interval]) -> NDArray[np.bool_]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from faultwatch_edge.bundle import Bundle
 from features.labels import Interval
-from pipelines.replay import judge_bundle, judge_normal, raised_alarms, replay
+from pipelines.replay import judge_bundle, judge_normal, moment, raised_alarms, replay
 from pipelines.threshold import rate_interval
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -113,6 +114,17 @@ def test_an_alarm_raised_before_the_onset_does_not_find_the_fault(bundle: Bundle
     found = judge_bundle(bundle, samples, [interval(10.0, 15.0)])
     assert found.faults[0].delay_s is None
     assert found.normal.alarms == 1
+
+
+def test_an_alarm_that_the_first_sample_of_a_fault_raises_finds_it(bundle: Bundle) -> None:
+    """Its cell ends with the sample, at the onset: delay 0, and no false alarm."""
+    at_once = replace(bundle.manifest.alarm, on_delay_s=0.0)
+    quick = replace(bundle, manifest=replace(bundle.manifest, alarm=at_once))
+    samples = make_samples(24, {"a": (12.0, 15.0)})
+    raised = moment(raised_alarms(replay(quick, samples))[0], "raised_at")
+    found = judge_bundle(quick, samples, [Interval(raised, raised + 3 * HOUR, "fault")])
+    assert [fault.delay_s for fault in found.faults] == [0.0]
+    assert found.normal.alarms == 0
 
 
 def test_faults_outside_the_samples_are_not_judged(bundle: Bundle) -> None:
