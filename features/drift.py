@@ -1,0 +1,140 @@
+"""Has normal running moved? What came since a training, channel by channel, beside what taught."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import ttest_ind
+from typing_extensions import override
+
+from features.channels import Channel
+
+LEAST_TAUGHT, LEAST_NEW = 6, 3
+"""Blocks that are needed before anything is said."""
+SIGNIFICANCE = 0.01
+"""Chance of calling anything drifted where nothing has."""
+LEAST_SHIFT = 0.5
+"""Standard deviations of normal running below which a shift is of no account."""
+
+MARGIN = 0.25
+"""Share of the span of earlier levels by which a level is beyond them."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A channel whose level is another one than it was."""
+
+    channel: str
+    unit: str
+    before: float
+    """Mean while it taught."""
+    now: float
+    """Mean of what came since."""
+    deviations: float
+    """The difference, in standard deviations of normal running; infinite if it had none."""
+
+    @override
+    def __str__(self) -> str:
+        """As people read it."""
+        unit = f" {self.unit}" if self.unit else ""
+        far = f"{self.deviations:+.1f} standard deviations"
+        return (
+            f"'{self.channel}' is at {self.now:.4g}{unit}, was at {self.before:.4g}{unit} "
+            f"({far if np.isfinite(self.deviations) else 'it did not move before'})"
+        )
+
+
+def find_shifts(
+    taught: pl.DataFrame, new: pl.DataFrame, channels: Sequence[Channel], *, block: timedelta
+) -> tuple[Shift, ...]:
+    """Channels whose level has moved, the furthest first.
+
+    Means of whole blocks are compared, not rows: rows that follow each other are alike. A level
+    that was there before, for as long, is a slow swing. Discrete channels and counters have none.
+
+    Args:
+        taught: samples frame of normal running that a detector learned from.
+        new: samples frame of normal running since.
+        channels: of both.
+        block: long enough that one says little of the next, such as a day.
+
+    Returns:
+        Those whose difference is larger than chance explains, by Welch's test of the block means
+        with Holm's correction for the number of channels, and than half a standard deviation. None
+        where there are too few blocks.
+
+    Reference:
+        S. Holm: A simple sequentially rejective multiple test procedure, 1979.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> first, last = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 21, tzinfo=UTC)
+        >>> hours = pl.datetime_range(first, last, "1h", eager=True)
+        >>> flow = np.random.default_rng(0).normal(size=len(hours)) + 5.0 * (np.arange(481) > 300)
+        >>> frame = pl.DataFrame({"time": hours, "flow": flow})
+        >>> channels, day = (Channel(name="flow"),), timedelta(days=1)
+        >>> [shift.channel for shift in find_shifts(frame[:300], frame[301:], channels, block=day)]
+        ['flow']
+        >>> find_shifts(frame[:150], frame[150:300], channels, block=day)
+        ()
+    """
+    moving = [channel for channel in channels if channel.kind == "continuous"]
+    found = [(_chance(taught, new, one.name, block), one) for one in moving]
+    judged = sorted(((chance, one) for chance, one in found if chance is not None), key=_first)
+    shifts: list[Shift] = []
+    for place, (chance, channel) in enumerate(judged):
+        if chance > SIGNIFICANCE / (len(judged) - place):
+            break
+        shift = _shift(taught[channel.name], new[channel.name], channel)
+        if abs(shift.deviations) >= LEAST_SHIFT:
+            shifts.append(shift)
+    return tuple(sorted(shifts, key=lambda shift: -abs(shift.deviations)))
+
+
+def _first(pair: tuple[float, Channel]) -> float:
+    return pair[0]
+
+
+def _chance(
+    taught: pl.DataFrame, new: pl.DataFrame, channel: str, block: timedelta
+) -> float | None:
+    """Chance of such a difference where nothing moved; None = too little to tell."""
+    before, now = (_block_means(frame, channel, block) for frame in (taught, new))
+    if len(before) < LEAST_TAUGHT or len(now) < LEAST_NEW:
+        return None
+    if np.ptp(before) <= 0.0:
+        return float(now.mean() == before[0])
+    if _was_there(before, float(now.mean()), len(now)):
+        return 1.0
+    return float(ttest_ind(before, now, equal_var=False).pvalue)
+
+
+def _was_there(before: NDArray[np.float64], level: float, blocks: int) -> bool:
+    """Whether what taught had such a level for as long before, or for half of its time."""
+    reach = min(blocks, len(before) // 2)
+    means = np.convolve(before, np.ones(reach) / reach, mode="valid")
+    margin = MARGIN * np.ptp(means)
+    return bool(means.min() - margin <= level <= means.max() + margin)
+
+
+def _block_means(frame: pl.DataFrame, channel: str, block: timedelta) -> NDArray[np.float64]:
+    """Mean of each block that is at least half as full as the fullest."""
+    blocks = (
+        frame.select("time", value=channel)
+        .drop_nulls("value")
+        .group_by(block=pl.col("time").dt.truncate(block), maintain_order=True)
+        .agg(pl.col("value").mean(), rows=pl.len())
+    )
+    full = blocks.filter(pl.col("rows") * 2 >= pl.col("rows").max())
+    return full["value"].to_numpy()
+
+
+def _shift(before: pl.Series, now: pl.Series, channel: Channel) -> Shift:
+    values = before.drop_nulls().to_numpy()
+    level, spread = float(values.mean()), float(values.std())
+    new = float(now.drop_nulls().to_numpy().mean())
+    deviations = (new - level) / spread if spread else float(np.copysign(np.inf, new - level))
+    return Shift(channel.name, channel.unit, level, new, deviations)
