@@ -9,31 +9,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from statistics import median
 
-import numpy as np
 import polars as pl
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.certificate import Certificate, DetectionLimit, Uncertified
 from features.channels import Channel
-from features.injection import FAULT_KINDS, FaultKind, faulty_values
+from features.injection import FAULT_KINDS, FaultKind
 from features.labels import Interval, outside
-from pipelines.onsets import Onset, UntouchedRunning
+from pipelines.onsets import UntouchedRunning
+from pipelines.placed_faults import SIZES, WITHOUT_SIZE, Cells, Place, fault_key, steps_of
 
 SPANS = 4
 """Window lengths, after the on-delay, within which a fault must be found."""
-SIZES = tuple(0.5 * 2 ** (step / 2) for step in range(11))
-"""Sizes that are tried, in standard deviations of the channel in normal running."""
 ONSETS = 10
 """Onsets of each fault, at most."""
 SHARE = 0.8
 """Share of them at which the fault must be found."""
-WITHOUT_SIZE: tuple[FaultKind, ...] = ("stuck", "dropout")
-AT_ONCE = 16
-"""Windows after an onset that are judged together: what is found soon costs no more."""
-
-_Cells = Mapping[str, NDArray[np.float32]]
 
 
 def certify(
@@ -70,7 +61,7 @@ def certify(
         return None
     limits: list[DetectionLimit] = []
     uncertified: list[Uncertified] = []
-    places = [_Place(running, onset, count, seed + number) for number, onset in enumerate(onsets)]
+    places = [Place(running, onset, count, seed + number) for number, onset in enumerate(onsets)]
     for channel in running.channels:
         if deviations[channel.name] > 0:
             limits += _ChannelSearch(places, channel, deviations[channel.name]).limits()
@@ -95,75 +86,6 @@ def _needed(onsets: int) -> int:
     return math.ceil(SHARE * onsets)
 
 
-class _Place:
-    """One onset, and what comes of faults that begin there.
-
-    Args:
-        running: normal running around it.
-        onset: when the faults begin.
-        count: windows after it within which they must be found.
-        seed: of the noise.
-    """
-
-    def __init__(self, running: UntouchedRunning, onset: Onset, count: int, seed: int) -> None:
-        self._running = running
-        self._onset = onset
-        self._count = count
-        self._seed = seed
-        self._samples = running.samples_around(onset, count)
-        is_there = pl.any_horizontal(pl.col(self._names).is_not_null())
-        self._frame = self._samples.select("time", is_there=pl.when(is_there).then(1.0))
-
-    @property
-    def _names(self) -> list[str]:
-        return [channel.name for channel in self._running.channels]
-
-    def cells(self, channel: str, deviation: float) -> _Cells:
-        """Cells of a channel under every fault that may be tried, by its key."""
-        values = self._samples[channel].to_numpy()
-        onset = int((self._samples["time"] < self._running.begins_at(self._onset)).sum())
-        faulty = {
-            _key(kind, step): faulty_values(
-                values, onset, kind, SIZES[step] * deviation, seed=self._seed
-            )
-            for kind in FAULT_KINDS
-            for step in _steps(kind)
-        }
-        columns = pl.DataFrame(faulty).fill_nan(None)
-        frame = pl.concat([self._frame, columns], how="horizontal")
-        place = self._names.index(channel)
-        return self._running.changed_cells(frame, self._onset, place, self._count)
-
-    def delay_s(self, channel: str, cells: NDArray[np.float32]) -> float | None:
-        """Seconds from the onset to the alarm or the channel's sensor event; None = not found."""
-        place = self._names.index(channel)
-        running, first = self._running, self._onset.last + 1
-        window = running.window
-        of_channel = sliding_window_view(cells, window.length)[:: window.hop]
-        state, alarm = self._onset.life.state, self._onset.life.alarm
-        for done in range(0, self._count, AT_ONCE):
-            some = slice(done, min(done + AT_ONCE, self._count))
-            windows = running.windows.take(slice(first + some.start, first + some.stop))
-            windows[:, place] = of_channel[some]
-            judged, state = running.rules.judge(windows, state)
-            events = (judged.sensor_status != 0) & (self._onset.sensor_status[some] == 0)
-            for number, moves in enumerate(judged.moves):
-                at_us = int(running.times_us[first + done + number])
-                alarm, raised = running.rules.advance(alarm, moves, at_us)
-                if raised or events[number, place]:
-                    return (at_us - int(running.times_us[self._onset.last])) / 1e6
-        return None
-
-
-def _steps(kind: FaultKind) -> range:
-    """Numbers of the sizes that are tried; one where size means nothing."""
-    return range(1 if kind in WITHOUT_SIZE else len(SIZES))
-
-
-def _key(kind: FaultKind, step: int) -> str:
-    return f"{kind}_{step}"
-
-
 class _ChannelSearch:
     """Looks for the detection limits of one channel.
 
@@ -173,7 +95,7 @@ class _ChannelSearch:
         deviation: its standard deviation in normal running.
     """
 
-    def __init__(self, places: Sequence[_Place], channel: Channel, deviation: float) -> None:
+    def __init__(self, places: Sequence[Place], channel: Channel, deviation: float) -> None:
         self._places = places
         self._unit = channel.unit
         self._channel = channel.name
@@ -181,7 +103,7 @@ class _ChannelSearch:
         self._delays: dict[tuple[str, int], float | None] = {}
 
     @cached_property
-    def _cells(self) -> list[_Cells]:
+    def _cells(self) -> list[Cells]:
         return [place.cells(self._channel, self._deviation) for place in self._places]
 
     def limits(self) -> Iterator[DetectionLimit]:
@@ -191,7 +113,7 @@ class _ChannelSearch:
 
     def _limit(self, kind: FaultKind) -> DetectionLimit:
         step = self._smallest(kind)
-        delays = list(self._found(kind, _steps(kind)[-1] if step is None else step))
+        delays = list(self._found(kind, steps_of(kind)[-1] if step is None else step))
         is_sized = step is not None and kind not in WITHOUT_SIZE
         deviations = SIZES[step] if is_sized and step is not None else None
         return DetectionLimit(
@@ -207,7 +129,7 @@ class _ChannelSearch:
 
     def _smallest(self, kind: FaultKind) -> int | None:
         """Number of the smallest size that is found, by bisection; None = no size is."""
-        sizes = len(_steps(kind))
+        sizes = len(steps_of(kind))
         low, high = 0, sizes
         while low < high:
             middle = (low + high) // 2
@@ -234,7 +156,7 @@ class _ChannelSearch:
                 yield delay_s
 
     def _delay_s(self, kind: FaultKind, step: int, number: int) -> float | None:
-        key = _key(kind, step), number
+        key = fault_key(kind, step), number
         if key not in self._delays:
             cells = self._cells[number][key[0]]
             self._delays[key] = self._places[number].delay_s(self._channel, cells)

@@ -171,12 +171,16 @@ class UntouchedRunning:
             windows_after: windows of the same sequence that each needs after it.
             seed: of the draw.
         """
-        possible = np.array(list(self._possible(windows_after)), np.int64)
-        generator = np.random.default_rng(seed)
-        parts = [part for part in np.array_split(possible, count) if len(part)]
-        return tuple(self._onset(int(generator.choice(part)), windows_after) for part in parts)
+        possible = self.quiet_windows(windows_after)
+        return tuple(
+            self.onset(last, windows_after) for last in spread_over(possible, count, seed=seed)
+        )
 
-    def _possible(self, windows_after: int) -> Iterator[int]:
+    def quiet_windows(self, windows_after: int) -> NDArray[np.int64]:
+        """Numbers of the windows after which a fault may begin, as `onsets` says."""
+        return np.array(list(self._quiet(windows_after)), np.int64)
+
+    def _quiet(self, windows_after: int) -> Iterator[int]:
         raised = np.cumsum([0, *self._raised])
         for run in self.windows.runs():
             for number in run[: max(len(run) - windows_after, 0)].tolist():
@@ -185,7 +189,8 @@ class UntouchedRunning:
                 if is_quiet and not is_active and self._anomalous[number] is not None:
                     yield number
 
-    def _onset(self, last: int, windows_after: int) -> Onset:
+    def onset(self, last: int, windows_after: int) -> Onset:
+        """The onset after a window."""
         start = max(number for number in self._states if number <= last)
         _, state = self.rules.judge(self.windows.take(slice(start, last + 1)), self._states[start])
         after = self.windows.take(slice(last + 1, last + 1 + windows_after))
@@ -246,3 +251,10 @@ class UntouchedRunning:
         cells = np.repeat(untouched[np.newaxis], len(names), axis=0)
         cells[:, rows[after] - first] = found[after].T
         return dict(zip(names, cells, strict=True))
+
+
+def spread_over(possible: NDArray[np.int64], count: int, *, seed: int) -> list[int]:
+    """At most so many of the numbers, each drawn at random from its own part of them."""
+    generator = np.random.default_rng(seed)
+    parts = [part for part in np.array_split(possible, count) if len(part)]
+    return [int(generator.choice(part)) for part in parts]
