@@ -1,10 +1,11 @@
 """Promote and roll back: a person moves the alias ``champion``; who, when and why is kept."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from prefect import flow
 
 from pipelines.config import load_asset
+from pipelines.release import mirror_champion
 from pipelines.settings import Settings
 from pipelines.tracking import Promotion, Registry, RegistryError
 
@@ -48,7 +49,9 @@ def roll_back_champion(registry: Registry, *, at: datetime, by: str, reason: str
 
 
 @flow(name="promote", description="Make a registered bundle the champion.")
-def promote(asset_file: str, version: str, by: str, reason: str, at: datetime) -> Promotion:
+def promote(
+    asset_file: str, version: str, by: str, reason: str, at: datetime | None = None
+) -> Promotion:
     """Make a registered bundle the champion.
 
     Args:
@@ -56,21 +59,27 @@ def promote(asset_file: str, version: str, by: str, reason: str, at: datetime) -
         version: ``challenger``, or a version number.
         by: who decided.
         reason: why.
-        at: when.
+        at: when; None = now.
     """
-    registry = Registry(Settings(), load_asset(asset_file).asset.id)
-    return promote_version(registry, version, at=at, by=by, reason=reason)
+    settings = Settings()
+    registry = Registry(settings, load_asset(asset_file).asset.id)
+    promotion = promote_version(registry, version, at=at or datetime.now(UTC), by=by, reason=reason)
+    mirror_champion(registry, settings)
+    return promotion
 
 
 @flow(name="roll-back", description="Make the previous champion the champion again.")
-def roll_back(asset_file: str, by: str, reason: str, at: datetime) -> Promotion:
+def roll_back(asset_file: str, by: str, reason: str, at: datetime | None = None) -> Promotion:
     """Make the previous champion the champion again.
 
     Args:
         asset_file: asset file, or id of a shipped asset.
         by: who decided.
         reason: why.
-        at: when.
+        at: when; None = now.
     """
-    registry = Registry(Settings(), load_asset(asset_file).asset.id)
-    return roll_back_champion(registry, at=at, by=by, reason=reason)
+    settings = Settings()
+    registry = Registry(settings, load_asset(asset_file).asset.id)
+    promotion = roll_back_champion(registry, at=at or datetime.now(UTC), by=by, reason=reason)
+    mirror_champion(registry, settings)
+    return promotion

@@ -1,5 +1,6 @@
 """Release: the champion's bundle, checked as a device checks it, into a folder."""
 
+import tempfile
 from pathlib import Path
 
 from prefect import flow
@@ -31,6 +32,36 @@ def release_bundle(registry: Registry, settings: Settings, alias: str, folder: P
     public_key = folder / settings.public_key_file.name
     public_key.write_bytes(settings.public_key_file.read_bytes())
     return path
+
+
+def mirror_champion(registry: Registry, settings: Settings) -> Path | None:
+    """Keep the champion's bundle, and no other, where devices look for it.
+
+    The bundle appears whole under its name; what it replaces goes afterwards.
+
+    Args:
+        registry: of the asset.
+        settings: ``releases`` is the folder; each asset has one of its own in it.
+
+    Returns:
+        The bundle; None where no folder is set, or there is no champion.
+
+    Raises:
+        faultwatch_edge.errors.EdgeError: a device would refuse it.
+    """
+    if settings.releases is None or registry.champion() is None:
+        return None
+    folder = settings.releases / registry.asset_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        fetched = release_bundle(registry, settings, "champion", Path(scratch))
+        for path in Path(scratch).iterdir():
+            path.replace(folder / path.name)
+    released = folder / fetched.name
+    for other in folder.glob("*.fwb"):
+        if other != released:
+            other.unlink()
+    return released
 
 
 @flow(name="release", description="Write the champion's bundle for devices.")

@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     )
     tracking_uri: str | None = Field(default=None, description="Address of the MLflow server.")
     signing_key: Path | None = Field(default=None, description="Private key that signs bundles.")
+    releases: Path | None = Field(
+        default=None,
+        description="Folder in which devices find the champion's bundle, in one named like the "
+        "asset; a promotion and a roll-back change it.",
+    )
     mlflow_port: int = Field(
         default=5000, ge=1, le=65535, description="Port of the MLflow server that `up` starts."
     )

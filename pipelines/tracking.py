@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
@@ -27,6 +27,11 @@ BUNDLE_FOLDER = "bundle"
 RIVALS_FOLDER = "rivals"
 REPORT_FOLDER = "report"
 CHAMPION_TAG = "champion_since."
+GATE_TAG = "gate"
+NOTE_TAG = "mlflow.note.content"
+MOST_SHOWN = 50
+"""Champions on the model's page; `Registry.champions` has all."""
+BASIS_TAG = "basis"
 
 
 RegisteredVersion = ModelVersion
@@ -45,6 +50,15 @@ class Promotion:
     at: datetime
     by: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the promotion gate said of a version."""
+
+    outcome: str
+    reason: str
+    at: datetime
 
 
 class Registry:
@@ -117,7 +131,7 @@ class Registry:
             tables: tables by name.
             note: Markdown shown at the top of the run's page.
         """
-        mlflow.set_tag("mlflow.note.content", note)
+        mlflow.set_tag(NOTE_TAG, note)
         mlflow.log_metrics({key: value for key, value in metrics.items() if not isnan(value)})
         for name, figure in figures.items():
             mlflow.log_figure(figure, f"pictures/{name}.png", save_kwargs={"dpi": 110})
@@ -193,7 +207,7 @@ class Registry:
                 f"{self.asset_id}: another training registered version {version} in the meantime; "
                 "train again, one at a time"
             )
-        self.client.set_registered_model_alias(self.asset_id, "challenger", made.version)
+        self._point("challenger", version)
         return version
 
     def version_of(self, alias_or_version: str) -> ModelVersion:
@@ -207,11 +221,20 @@ class Registry:
                 return self.client.get_model_version(self.asset_id, alias_or_version)
             return self.client.get_model_version_by_alias(self.asset_id, alias_or_version)
         except MlflowException as error:
-            known = ", ".join(version.version for version in self.versions()) or "none"
+            known = ", ".join(str(version.version) for version in self.versions()) or "none"
             raise RegistryError(
                 f"{self.asset_id}: no registered bundle '{alias_or_version}' (versions: {known}); "
                 f"run `faultwatch train {self.asset_id}` or name another alias or version"
             ) from error
+
+    def champion(self) -> ModelVersion | None:
+        """The registered bundle that devices run; None = none was promoted."""
+        try:
+            return self.client.get_model_version_by_alias(self.asset_id, "champion")
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
 
     def learned_to(self, version: ModelVersion) -> datetime | None:
         """Time of the newest sample that a registered bundle learned from; None = not noted."""
@@ -234,14 +257,93 @@ class Registry:
             )
         return path
 
-    def make_champion(self, version: ModelVersion, *, at: datetime, by: str, reason: str) -> None:
-        """Move the alias ``champion`` and remember when, why and by whom."""
-        entry = json.dumps({"by": by, "reason": reason})
-        stamp = at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    def basis(self, version: ModelVersion) -> str:
+        """What a registered bundle was made from, as its training noted it; '' = not noted."""
+        return str(self.client.get_run(str(version.run_id)).data.tags.get(BASIS_TAG, ""))
+
+    def note_verdict(self, version: ModelVersion, verdict: Verdict, note: str) -> None:
+        """Keep what the promotion gate said: with the version, and on the page of its run.
+
+        Args:
+            version: that was judged.
+            verdict: what was said.
+            note: Markdown that goes above the note of the training.
+        """
+        run_id = str(version.run_id)
+        before = self.client.get_run(run_id).data.tags.get(NOTE_TAG, "")
+        if not before.startswith(note):
+            self.client.set_tag(run_id, NOTE_TAG, f"{note}\n\n---\n\n{before}")
+        self.client.set_tag(run_id, GATE_TAG, verdict.outcome)
+        said = asdict(verdict) | {"at": _stamp(verdict.at)}
         self.client.set_model_version_tag(
-            self.asset_id, version.version, CHAMPION_TAG + stamp, entry
+            self.asset_id, version.version, GATE_TAG, json.dumps(said, ensure_ascii=False)
         )
-        self.client.set_registered_model_alias(self.asset_id, "champion", version.version)
+
+    def verdict(self, version: ModelVersion) -> Verdict | None:
+        """What the promotion gate said of a version; None = it was not asked."""
+        said = version.tags.get(GATE_TAG)
+        if said is None:
+            return None
+        found = json.loads(said)
+        return Verdict(found["outcome"], found["reason"], datetime.fromisoformat(found["at"]))
+
+    def settle(self) -> None:
+        """Finish what a crash left half done: each alias points to where its history says.
+
+        A promotion is written down before the alias moves, and a bundle is whole before it is
+        registered: what is written down is right, an alias that lags behind is moved.
+        """
+        champions = self.champions()
+        if champions and self._behind("champion") != champions[0].version:
+            self._point("champion", champions[0].version)
+        newest = self.next_version() - 1
+        if newest and self._behind("challenger") != newest:
+            self._point("challenger", newest)
+        if champions:
+            self._describe()
+
+    def _behind(self, alias: str) -> int | None:
+        try:
+            return int(self.client.get_model_version_by_alias(self.asset_id, alias).version)
+        except MlflowException:
+            return None
+
+    def _point(self, alias: str, version: int) -> None:
+        self.client.set_registered_model_alias(self.asset_id, alias, str(version))
+
+    def end_lost_runs(self, flow: str) -> int:
+        """Mark as killed the runs of a flow that still count as running; say how many.
+
+        Args:
+            flow: value of the tag ``flow``; only who knows that no such flow runs may ask.
+        """
+        experiment = self.client.get_experiment_by_name(self.asset_id)
+        if experiment is None:
+            return 0
+        lost = self.client.search_runs(
+            [experiment.experiment_id], f"tags.flow = '{flow}' and attributes.status = 'RUNNING'"
+        )
+        for run in lost:
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        return len(lost)
+
+    def make_champion(self, version: ModelVersion, *, at: datetime, by: str, reason: str) -> None:
+        """Remember when, why and by whom, and move the alias ``champion``, in this order."""
+        entry = json.dumps({"by": by, "reason": reason})
+        self.client.set_model_version_tag(
+            self.asset_id, version.version, CHAMPION_TAG + _stamp(at), entry
+        )
+        self._point("champion", int(version.version))
+        self._describe()
+
+    def _describe(self) -> None:
+        """Show the history of champions on the model's page."""
+        rows = [
+            f"| {one.version} | {one.at:%Y-%m-%d %H:%M} UTC | {one.by} | {_in_a_cell(one.reason)} |"
+            for one in self.champions()
+        ]
+        heads = ["| champion | since | by | why |", "| --- | --- | --- | --- |"]
+        self.client.update_registered_model(self.asset_id, "\n".join(heads + rows[:MOST_SHOWN]))
 
     def champions(self) -> list[Promotion]:
         """History of champions, the newest first."""
@@ -256,3 +358,12 @@ class Registry:
             if key.startswith(CHAMPION_TAG)
         ]
         return sorted(history, key=lambda promotion: promotion.at, reverse=True)
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _in_a_cell(text: str) -> str:
+    """Text that cannot end its cell of a Markdown table."""
+    return " ".join(text.replace("|", "\\|").split())

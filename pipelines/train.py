@@ -1,7 +1,9 @@
 """Train flow: history in; a registered challenger with its figures and pictures out."""
 
+import hashlib
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +39,7 @@ from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
 from pipelines.report import draw_certificate, draw_detector, draw_losses
 from pipelines.settings import Settings
-from pipelines.tracking import Registry, RegistryError
+from pipelines.tracking import BASIS_TAG, Registry, RegistryError
 from pipelines.verdict import Scorecard, describe, metrics_of, run_metrics, tables_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
@@ -63,7 +65,12 @@ class Trained:
 
 
 def train_asset(
-    asset: AssetConfig, settings: Settings, *, at: datetime, say: Say = lambda _: None
+    asset: AssetConfig,
+    settings: Settings,
+    *,
+    at: datetime,
+    tags: Mapping[str, str] | None = None,
+    say: Say = lambda _: None,
 ) -> Trained:
     """Train, compare with the linear rivals and the champion, register the challenger.
 
@@ -71,6 +78,7 @@ def train_asset(
         asset: the asset.
         settings: historian, MLflow and signing key.
         at: when the training happens.
+        tags: of the MLflow run, beside those that every training has.
         say: takes a sentence on what is going on.
 
     Raises:
@@ -83,9 +91,10 @@ def train_asset(
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
-    tags = {"asset": asset.asset.id, "site": asset.asset.site, "git_revision": git_revision()}
-    tags |= {"since": as_text(history.baseline.start)} if history.baseline else {}
-    with tempfile.TemporaryDirectory() as scratch, registry.run(name, tags) as run:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        registry.run(name, {**(tags or {}), **_tags(asset, history)}) as run,
+    ):
         folder = Path(scratch)
         origin = Origin(version, at, run.info.run_id, history.version)
         registry.log_data(history.normal, version=history.version, context="train")
@@ -119,6 +128,24 @@ def train_asset(
         registry.log_rivals([rival.path for rival in made.values()])
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
+
+
+def basis_of(asset: AssetConfig, history: History) -> str:
+    """What a training would be made from: asset file, samples and labels, in a few characters."""
+    spans = [
+        [part.height, *(str(part["time"][place]) for place in ((0, -1) if part.height else ()))]
+        for part in (history.normal, history.held_out)
+    ]
+    said = [[as_text(one.start), as_text(one.end), one.kind] for one in history.intervals]
+    since = as_text(history.baseline.start) if history.baseline else ""
+    text = json.dumps([asset.model_dump(mode="json"), spans, said, since], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _tags(asset: AssetConfig, history: History) -> dict[str, str]:
+    tags = {"asset": asset.asset.id, "site": asset.asset.site, "git_revision": git_revision()}
+    tags[BASIS_TAG] = basis_of(asset, history)
+    return tags | ({"since": as_text(history.baseline.start)} if history.baseline else {})
 
 
 def _windows(asset: AssetConfig, history: History) -> tuple[Windows, Windows]:

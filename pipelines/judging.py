@@ -1,0 +1,221 @@
+"""Challenger and champion on the same unseen running: what the promotion gate decides on."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from faultwatch_edge.bundle import Bundle, read_bundle
+from faultwatch_edge.detector import Detector, check_golden
+from faultwatch_edge.errors import EdgeError
+from faultwatch_edge.keys import load_trusted_keys
+from features.channels import channel_names
+from features.injection import normal_deviations
+from features.labels import Interval
+from pipelines.config import AssetConfig
+from pipelines.detectability import Difference, difference, find_same_faults
+from pipelines.history import History, HistoryError
+from pipelines.promise import Promise
+from pipelines.promotion_gate import Contender, Decision, Outcome, decide
+from pipelines.replay import Replay, judge_replay, moment, raised_alarms, replay
+from pipelines.settings import Settings
+from pipelines.tracking import RegisteredVersion, Registry, RegistryError
+
+STANDING = {"unacknowledged", "acknowledged"}
+MOST_ALARMS = 10
+"""Alarms of a kind that the table names."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A contender, and when it raised its alarms."""
+
+    contender: Contender
+    alarms: tuple[tuple[str, str], ...]
+    """Of each alarm: when it was raised, to the minute, and what it says."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate said, and of what."""
+
+    decision: Decision
+    challenger: Judged
+    champion: Judged | None
+    detected: Difference | None
+
+    def note(self) -> str:
+        """Markdown for people: the decision, then what it rests on."""
+        said, version = self.decision, self.challenger.contender.version
+        lines = [f"**Version {version} is {said.outcome.value}: {said.reason}.**", ""]
+        both = [self.challenger, *([self.champion] if self.champion else [])]
+        lines += [
+            "| version | learned to | false alarms a day (90%) | labelled faults found |",
+            "| --- | --- | --- | --- |",
+            *(_row(one.contender) for one in both),
+        ]
+        if self.detected is not None:
+            lines += ["", f"It finds {self.detected} the champion."]
+        return "\n".join(lines + self._changed_alarms())
+
+    def _changed_alarms(self) -> list[str]:
+        """Alarms that only one of the two raised, as a list."""
+        if self.champion is None:
+            return []
+        mine, theirs = dict(self.challenger.alarms), dict(self.champion.alarms)
+        gained = [f"{at}: {mine[at]}" for at in mine if at not in theirs]
+        lost = [f"{at}: {theirs[at]}" for at in theirs if at not in mine]
+        return [*_listed("Alarms gained", gained), *_listed("Alarms lost", lost)]
+
+
+def _listed(title: str, alarms: Sequence[str]) -> list[str]:
+    more = [f"- and {len(alarms) - MOST_ALARMS} more"] if len(alarms) > MOST_ALARMS else []
+    return ["", f"{title}: {len(alarms)}", *(f"- {one}" for one in alarms[:MOST_ALARMS]), *more]
+
+
+def _row(one: Contender) -> str:
+    to = f"{one.learned_to:%Y-%m-%d %H:%M}" if one.learned_to else "-"
+    low, high = one.normal.interval_per_day
+    return (
+        f"| {one.version} | {to} | {one.normal.per_day:.2f} ({low:.2f} to {high:.2f}), budget "
+        f"{one.promise.rate:g} | {one.found_faults} of {len(one.faults)} |"
+    )
+
+
+def judge_version(
+    asset: AssetConfig,
+    settings: Settings,
+    history: History,
+    challenger: RegisteredVersion,
+) -> Judgement:
+    """Judge a registered bundle beside the champion, on what neither learned from.
+
+    Args:
+        asset: its channels, and the seed of the injected faults.
+        settings: MLflow and the public key.
+        history: its held-out part judges.
+        challenger: the registered bundle.
+
+    Raises:
+        RegistryError: what is registered is damaged.
+        HistoryError: nothing is there that the challenger did not learn from.
+    """
+    registry = Registry(settings, asset.asset.id)
+    champion = registry.champion()
+    history = history.unseen(registry.learned_to(challenger))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        ours = _fetch(registry, challenger, settings, folder / "challenger")
+        theirs = None
+        if champion is not None and champion.version != challenger.version:
+            try:
+                history = history.unseen(registry.learned_to(champion))
+                theirs = _fetch(registry, champion, settings, folder / "champion")
+            except (EdgeError, RegistryError, HistoryError) as error:
+                return _left(asset, history, ours, challenger, registry, why=str(error))
+            if flaw := _not_comparable(asset, theirs):
+                return _left(asset, history, ours, challenger, registry, why=flaw)
+    judged = _judge(ours, history, registry, challenger)
+    if theirs is None or champion is None:
+        decision = decide(judged.contender, None, detected=None, flaw=_flaw(ours))
+        return Judgement(decision, judged, None, None)
+    rival = _judge(theirs, history, registry, champion)
+    detected = compare_bundles(asset, ours, theirs, history)
+    decision = decide(judged.contender, rival.contender, detected=detected, flaw=_flaw(ours))
+    return Judgement(decision, judged, rival, detected)
+
+
+def compare_bundles(
+    asset: AssetConfig, ours: Bundle, theirs: Bundle, history: History
+) -> Difference | None:
+    """What one bundle finds more than another, of the same faults in held-out normal running."""
+    found = find_same_faults(
+        [ours, theirs],
+        history.held_out,
+        history.intervals,
+        deviations=normal_deviations(history.normal, channel_names(asset.channel)),
+        seed=asset.model.seed,
+    )
+    return difference(*found, seed=asset.model.seed)
+
+
+def _fetch(
+    registry: Registry, version: RegisteredVersion, settings: Settings, folder: Path
+) -> Bundle:
+    path = registry.download(version, folder)
+    return read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
+
+
+def _not_comparable(asset: AssetConfig, champion: Bundle) -> str:
+    """Why a champion cannot be judged on the asset's samples; '' = it can."""
+    names = tuple(channel_names(asset.channel))
+    if champion.manifest.channel_names != names:
+        return "it has other channels than the asset file"
+    return ""
+
+
+def _flaw(bundle: Bundle) -> str:
+    """Why a device would refuse the bundle; '' = it would not."""
+    try:
+        check_golden(Detector.from_bundle(bundle), bundle)
+    except EdgeError as error:
+        return str(error)
+    return ""
+
+
+def _left(
+    asset: AssetConfig,
+    history: History,
+    ours: Bundle,
+    challenger: RegisteredVersion,
+    registry: Registry,
+    *,
+    why: str,
+) -> Judgement:
+    """Nothing to compare with: a person decides."""
+    decision = Decision(
+        Outcome.LEFT_TO_A_PERSON,
+        f"the champion of {asset.asset.id} cannot be judged beside it: {why}",
+    )
+    return Judgement(decision, _judge(ours, history, registry, challenger), None, None)
+
+
+def _judge(
+    bundle: Bundle, history: History, registry: Registry, version: RegisteredVersion
+) -> Judged:
+    """Let a bundle live through the held-out history."""
+    replayed = replay(bundle, history.held_out)
+    evaluation = judge_replay(bundle, history.held_out, replayed, history.intervals)
+    raised = [(moment(one, "raised_at"), str(one["message"])) for one in raised_alarms(replayed)]
+    unjudged = unlabelled([at for at, _ in raised], history.intervals)
+    contender = Contender(
+        version=int(version.version),
+        learned_to=registry.learned_to(version),
+        promise=Promise(bundle.manifest.threshold),
+        normal=evaluation.normal,
+        faults=evaluation.faults,
+        unjudged_alarms=unjudged,
+        standing_since=standing_since(replayed, history.intervals),
+    )
+    return Judged(contender, tuple((f"{at:%Y-%m-%d %H:%M}", text) for at, text in raised))
+
+
+def standing_since(replayed: Replay, intervals: Sequence[Interval]) -> datetime | None:
+    """When the alarm was raised that still stands at the end, if that counts as normal running."""
+    alarms = [one for one in replayed.messages if one["kind"] == "alarm"]
+    if not alarms or alarms[-1]["state"] not in STANDING:
+        return None
+    raised = moment(alarms[-1], "raised_at")
+    is_labelled = any(one.start <= raised < one.end for one in intervals if one.kind != "nuisance")
+    return None if is_labelled else raised
+
+
+def unlabelled(times: Sequence[object], intervals: Sequence[Interval]) -> int:
+    """How many of some instants lie in no labelled interval, nuisances included."""
+    frame = pl.DataFrame({"time": times}, schema={"time": pl.Datetime("us", "UTC")})
+    for one in intervals:
+        frame = frame.filter((pl.col("time") < one.start) | (pl.col("time") >= one.end))
+    return frame.height

@@ -1,0 +1,178 @@
+"""The promotion gate: whether a challenger takes the champion's place, and why, in one sentence.
+
+It only decides; what it decides on was measured on unseen running that is the same for both.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from pipelines.detectability import Difference
+from pipelines.promise import Promise
+from pipelines.replay import FoundFault, NormalRunning
+
+WORSE_POINTS = 2.0
+"""Percentage points by which a challenger may find less than the champion."""
+
+
+class Outcome(Enum):
+    """What the gate says; the value is what the registry keeps."""
+
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    LEFT_TO_A_PERSON = "left to a person"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What one bundle did with unseen running."""
+
+    version: int
+    learned_to: datetime | None
+    """Time of the newest sample that it learned from."""
+    promise: Promise
+    normal: NormalRunning
+    """Running that nobody labelled as anything else."""
+    faults: tuple[FoundFault, ...]
+    """Labelled faults."""
+    unjudged_alarms: int
+    """Alarms at times of which nobody has said anything."""
+    standing_since: datetime | None
+    """Since when an alarm stands in running that counts as normal; None = none does."""
+
+    @property
+    def found_faults(self) -> int:
+        """How many of the labelled faults it found."""
+        return sum(fault.delay_s is not None for fault in self.faults)
+
+    @property
+    def exceeds_budget(self) -> bool:
+        """Whether it raised more false alarms than chance explains."""
+        return self.promise.verdict(self.normal) == "more than promised"
+
+    @property
+    def is_upset(self) -> bool:
+        """Whether it alarms in running that counts as normal, more than it may or all the time."""
+        return self.exceeds_budget or self.standing_since is not None
+
+    @property
+    def false_alarms(self) -> str:
+        """Its false alarms, with their interval, beside the budget."""
+        low, high = self.normal.interval_per_day
+        return (
+            f"{self.normal.per_day:.2f} false alarms a day (90% interval {low:.2f} to {high:.2f}, "
+            f"budget {self.promise.rate:g})"
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says of a challenger."""
+
+    outcome: Outcome
+    reason: str
+    """For people."""
+
+
+def decide(
+    challenger: Contender,
+    champion: Contender | None,
+    *,
+    detected: Difference | None,
+    flaw: str = "",
+) -> Decision:
+    """Say whether a challenger becomes the champion.
+
+    It does if a device would take it, its false alarms are within the budget, and it finds no less
+    than the champion: at most `WORSE_POINTS` less of the same injected faults and of the labelled
+    ones. Newer data break the tie. What the champion finds does not count where it alarms beyond
+    its budget or all the time; if nobody has judged those alarms, a fault that lasts would be
+    learned as normal, and a person has to say first.
+
+    Args:
+        challenger: what was trained last.
+        champion: judged on the same running; None = there is none.
+        detected: what the challenger finds more of the same injected faults; None = no champion, or
+            no quiet instant to put them in.
+        flaw: why a device would refuse the challenger; '' = it would not.
+    """
+    if flaw:
+        return Decision(Outcome.REFUSED, f"a device would refuse it: {flaw}")
+    if not challenger.normal.days:
+        return Decision(
+            Outcome.LEFT_TO_A_PERSON,
+            "no unseen normal running is there to check its false alarms by; ingest more, or "
+            "promote it by hand",
+        )
+    if challenger.exceeds_budget:
+        return Decision(
+            Outcome.REFUSED,
+            f"{challenger.false_alarms} are more than promised; learn from more normal running, "
+            "or label what was none",
+        )
+    if champion is None:
+        return Decision(Outcome.PROMOTED, f"the first: {challenger.false_alarms}")
+    return _against(challenger, champion, detected)
+
+
+def _against(challenger: Contender, champion: Contender, detected: Difference | None) -> Decision:
+    name = f"version {champion.version}, the champion"
+    if champion.is_upset:
+        return _instead_of_upset(challenger, champion)
+    if detected is None:
+        return Decision(
+            Outcome.LEFT_TO_A_PERSON,
+            f"nothing could be put into unseen running under both it and {name}: ingest more, or "
+            "promote it by hand",
+        )
+    if worse := list(_worse(challenger, champion, detected)):
+        return Decision(Outcome.REFUSED, f"it finds {'; it finds '.join(worse)} {name}")
+    if not _is_newer(challenger, champion) and detected.points <= 0.0:
+        return Decision(
+            Outcome.REFUSED, f"it learned from no newer data, and finds {detected} {name}"
+        )
+    return Decision(
+        Outcome.PROMOTED,
+        f"{challenger.false_alarms}; it finds {detected} {name}, and learned from newer data",
+    )
+
+
+def _instead_of_upset(challenger: Contender, champion: Contender) -> Decision:
+    """What the champion finds does not count: whoever always alarms finds everything."""
+    since = champion.standing_since
+    what = (
+        f"has stood in alarm since {since:%Y-%m-%d %H:%M} UTC"
+        if since is not None
+        else f"raised more than its budget ({champion.false_alarms})"
+    )
+    if champion.unjudged_alarms:
+        return Decision(
+            Outcome.LEFT_TO_A_PERSON,
+            f"version {champion.version}, the champion, {what}, and of {champion.unjudged_alarms} "
+            "of its alarms nobody has said whether they were right: a fault that lasts would be "
+            "learned as normal running; say so with `faultwatch label`",
+        )
+    return Decision(
+        Outcome.PROMOTED,
+        f"{challenger.false_alarms}; version {champion.version}, the champion, {what}, and people "
+        "said that this was normal running",
+    )
+
+
+def _worse(challenger: Contender, champion: Contender, detected: Difference) -> Iterator[str]:
+    """In what the challenger finds less."""
+    if detected.points < -WORSE_POINTS:
+        yield str(detected)
+    lost = champion.found_faults - challenger.found_faults
+    if champion.faults and 100.0 * lost / len(champion.faults) > WORSE_POINTS:
+        yield (
+            f"{challenger.found_faults} instead of {champion.found_faults} of "
+            f"{len(champion.faults)} labelled faults, fewer than"
+        )
+
+
+def _is_newer(challenger: Contender, champion: Contender) -> bool:
+    if challenger.learned_to is None or champion.learned_to is None:
+        return challenger.version > champion.version
+    return challenger.learned_to > champion.learned_to
