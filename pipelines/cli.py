@@ -126,10 +126,14 @@ def make_parser() -> argparse.ArgumentParser:
         ("ingest", verbs.do_ingest, "read what is new in an asset's files or database"),
         ("quarantine", verbs.do_quarantine, "rows that could not be used, and values that lost"),
         ("train", verbs.do_train, "train a challenger and register it"),
+        ("retrain", verbs.do_retrain, "take in what is new, train, promote what is better"),
+        ("monitor", verbs.do_monitor, "look whether the champion still fits the machine"),
         ("evaluate", verbs.do_evaluate, "replay a registered bundle over the held-out history"),
         ("promote", verbs.do_promote, "make a registered bundle the champion"),
         ("roll-back", verbs.do_roll_back, "make the previous champion the champion again"),
+        ("champions", verbs.do_champions, "what was champion, since when, by whom and why"),
         ("release", verbs.do_release, "write the champion's bundle for devices"),
+        ("schedule", verbs.do_schedule, "add an asset to what `up` runs, or take it off"),
         ("label", verbs.do_label, "say what a stretch of time was"),
         ("labels", verbs.do_labels, "list what people said"),
         ("quality", verbs.do_quality, "what to know of an asset's samples before trusting them"),
@@ -140,9 +144,11 @@ def make_parser() -> argparse.ArgumentParser:
         _add_options(verb, name)
 
     up = commands.add_parser("up", help="MLflow, Prefect server, worker and schedules on localhost")
-    up.add_argument("assets", metavar="ASSET", nargs="+", help="asset files, or shipped ids")
     up.add_argument(
-        "--cron", help="schedule of the trainings; default: each asset's [retrain] cron"
+        "assets", metavar="ASSET", nargs="*", help="asset files, or shipped ids; default: as before"
+    )
+    up.add_argument(
+        "--cron", help="schedule of the retrainings; default: each asset's [retrain] cron"
     )
     up.set_defaults(run=verbs.do_up)
 
@@ -235,11 +241,8 @@ def _share(text: str) -> float:
 
 def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
     """Options that only some verbs have."""
-    if name in {"promote", "roll-back"}:
-        verb.add_argument("--by", default=getpass.getuser(), help="who decides")
-        verb.add_argument("--reason", required=True, help="why")
-    if name in {"promote", "evaluate"}:
-        verb.add_argument("--version", default="challenger", help="version or alias")
+    if name in {"promote", "roll-back", "evaluate"}:
+        _add_decisions(verb, name)
     if name in {"label", "train"}:
         _add_sayings(verb, name)
     if name == "ingest":
@@ -251,7 +254,9 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
             help="a channel that is new, gone or of another unit, and may be",
         )
         verb.add_argument("--anew", action="store_true", help="forget what was read, begin again")
-    if name in {"labels", "quality", "quarantine"}:
+    if name in {"retrain", "schedule"}:
+        _add_retraining(verb, name)
+    if name in {"labels", "quality", "quarantine", "champions"}:
         verb.add_argument("--json", action="store_true", help="for machines")
     if name == "quality":
         verb.add_argument("--from", dest="start", metavar="TIME", help="2026-05-01T08:00:00Z")
@@ -259,6 +264,24 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
     if name == "release":
         verb.add_argument("--version", default="champion", help="version or alias")
         verb.add_argument("--out", type=Path, default=Path("release"), help="folder for the bundle")
+
+
+def _add_decisions(verb: argparse.ArgumentParser, name: str) -> None:
+    """Options of what a person decides."""
+    if name != "evaluate":
+        verb.add_argument("--by", default=getpass.getuser(), help="who decides")
+        verb.add_argument("--reason", required=True, help="why")
+    if name != "roll-back":
+        verb.add_argument("--version", default="challenger", help="version or alias")
+
+
+def _add_retraining(verb: argparse.ArgumentParser, name: str) -> None:
+    """Options of what retrains."""
+    if name == "retrain":
+        verb.add_argument("--reason", default="by hand", help="why now; kept with the run")
+        return
+    verb.add_argument("--cron", help="of its retrainings, UTC; default: its [retrain] cron")
+    verb.add_argument("--off", action="store_true", help="take it off")
 
 
 def _add_sayings(verb: argparse.ArgumentParser, name: str) -> None:

@@ -45,6 +45,8 @@ class RetrainConfig(BaseModel):
     """Days of history, back from the newest sample, that a training reads."""
     holdout_days: float | None = Field(default=None, gt=0.0)
     """Newest days that nothing is learned from, to judge by; None = the newest fifth."""
+    drift: bool = True
+    """Whether a machine that has moved since the champion learned is trained at once."""
 
 
 class AssetConfig(BaseModel):

@@ -1,9 +1,9 @@
-"""What the Prefect server of `up` is told: which flows, for which assets, when."""
+"""What the Prefect server is told: which flows, for which assets, when, and what a drift starts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]  # comes with prefect, without annotations
@@ -21,6 +21,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events.actions import RunDeployment
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
@@ -33,6 +36,11 @@ DEPLOYMENTS = Path(__file__).parents[1] / "deploy" / "prefect.yaml"
 POOL = "local"
 TAG = "faultwatch"
 WORKER = "faultwatch"
+DRIFT = "drift.detected"
+"""The event that starts a retraining."""
+PAGE = 200
+ENDED = 20
+"""Ended runs that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,10 @@ def make_deployments(plans: Sequence[Plan]) -> dict[str, object]:
             **entry,
             "name": plan.asset_id,
             "parameters": {**entry["parameters"], "asset_file": plan.asset_file},
-            "schedules": [{**schedule, "cron": plan.cron} for schedule in entry["schedules"]],
+            "schedules": [
+                {**schedule, "cron": plan.cron if entry["name"] == "retrain" else schedule["cron"]}
+                for schedule in entry["schedules"]
+            ],
             "tags": [*entry["tags"], plan.asset_id],
         }
         for plan in plans
@@ -103,18 +114,14 @@ def prefect_client(address: str) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def settle(client: SyncPrefectClient, plans: Sequence[Plan]) -> None:
-    """Make the work pool, forget assets that are no longer named, end what a crash left running.
+def settle(client: SyncPrefectClient) -> None:
+    """Make the work pool, and end what a crash left running.
 
     A training that a power cut ended would count as running for ever, and keep out all later ones.
     """
     with suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    named = {plan.asset_id for plan in plans}
     for deployment in our_deployments(client):
-        if deployment.name not in named:
-            client.delete_deployment(deployment.id)
-            continue
         active = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
         for run in runs_of(client, deployment, *active):
             client.set_flow_run_state(
@@ -126,10 +133,71 @@ def settle(client: SyncPrefectClient, plans: Sequence[Plan]) -> None:
             )
 
 
+def follow_drift(client: SyncPrefectClient, asset_id: str) -> None:
+    """Have ``drift.detected`` of an asset start its retraining, one at a time."""
+    deployment = client.read_deployment_by_name(f"retrain/{asset_id}")
+    wanted = AutomationCore(
+        name=_automation(asset_id),
+        description="Retrains an asset that has moved since its champion learned.",
+        trigger=EventTrigger(
+            expect={DRIFT},
+            match=ResourceSpecification({"prefect.resource.id": resource_of(asset_id)}),
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            RunDeployment(
+                source="selected", deployment_id=deployment.id, parameters={"reason": "drift"}
+            )
+        ],
+    )
+    for known in client.read_automations_by_name(wanted.name):
+        client.delete_automation(known.id)
+    client.create_automation(wanted)
+
+
+def forget(client: SyncPrefectClient, asset_id: str) -> bool:
+    """Take an asset's deployments off the server; say whether there were any."""
+    ours = [one for one in our_deployments(client) if one.name == asset_id]
+    for deployment in ours:
+        client.delete_deployment(deployment.id)
+    for known in client.read_automations_by_name(_automation(asset_id)):
+        client.delete_automation(known.id)
+    return bool(ours)
+
+
+def _automation(asset_id: str) -> str:
+    return f"{TAG}: drift of {asset_id}"
+
+
+def resource_of(asset_id: str) -> str:
+    """What an asset is called in events.
+
+    Example:
+        >>> resource_of("pump_07")
+        'faultwatch.asset.pump_07'
+    """
+    return f"faultwatch.asset.{asset_id}"
+
+
 def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    """What any ``up`` has deployed to this server."""
+    """What was ever deployed to this server, and not taken off."""
     tags = DeploymentFilterTags(all_=[TAG])
-    return client.read_deployments(deployment_filter=DeploymentFilter(tags=tags), limit=200)
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(
+        deployment_filter=DeploymentFilter(tags=tags), limit=PAGE, offset=len(found)
+    ):
+        found += page
+    return found
+
+
+def ended_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
+    """Newest runs of a deployment that ended in any way, the last one first."""
+    ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+    return client.read_flow_runs(
+        flow_run_filter=_of(deployment, *ended), sort=FlowRunSort.END_TIME_DESC, limit=ENDED
+    )
 
 
 def runs_of(
@@ -137,11 +205,14 @@ def runs_of(
 ) -> list[FlowRun]:
     """Runs of a deployment in some states, the next one first."""
     return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-        ),
-        sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
+        flow_run_filter=_of(deployment, *states), sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
+    )
+
+
+def _of(deployment: DeploymentResponse, *states: StateType) -> FlowRunFilter:
+    return FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
     )
 
 
@@ -155,12 +226,17 @@ def is_online(client: SyncPrefectClient, since: datetime) -> bool:
 
 def has_runs(client: SyncPrefectClient, plans: Sequence[Plan]) -> bool:
     """Whether the server has planned a training of each asset: Prefect may fail to, silently."""
-    return all(next_training(client, plan) is not None for plan in plans)
+    return all(next_training(client, plan.asset_id) is not None for plan in plans)
 
 
-def next_training(client: SyncPrefectClient, plan: Plan) -> str | None:
+def known_assets(client: SyncPrefectClient) -> list[str]:
+    """Assets that are scheduled, by name."""
+    return sorted({deployment.name for deployment in our_deployments(client)})
+
+
+def next_training(client: SyncPrefectClient, asset_id: str) -> str | None:
     """When an asset is trained next, in words; None while the server has planned nothing."""
-    deployment = client.read_deployment_by_name(f"train/{plan.asset_id}")
+    deployment = client.read_deployment_by_name(f"retrain/{asset_id}")
     if deployment.paused:
         return "paused in Prefect"
     for run in runs_of(client, deployment, StateType.SCHEDULED):

@@ -6,16 +6,26 @@ Nothing listens beyond this machine.
 import json
 import os
 import socket
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 
+from prefect.client.orchestration import SyncPrefectClient
+
+from pipelines.config import load_asset
 from pipelines.schedules import (
     POOL,
     WORKER,
     Plan,
+    follow_drift,
+    forget,
     has_runs,
     is_online,
+    known_assets,
     make_deployments,
     make_plans,
     next_training,
@@ -36,6 +46,8 @@ from pipelines.settings import Settings
 __all__ = ["StartError", "run_services"]
 
 HOST = "127.0.0.1"
+PLANNED_S = 30.0
+"""How long Prefect may take to plan the first run."""
 
 
 def run_services(settings: Settings, assets: Sequence[str], *, cron: str | None) -> None:
@@ -99,6 +111,7 @@ def make_environment(settings: Settings) -> dict[str, str]:
     home = settings.home.resolve()
     origins = ",".join(f"http://{host}:{settings.prefect_port}" for host in (HOST, "localhost"))
     past_proxies = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
+    releases = settings.releases
     return {
         "PREFECT_HOME": str(home / "prefect"),
         **os.environ,
@@ -107,6 +120,7 @@ def make_environment(settings: Settings) -> dict[str, str]:
         "FAULTWATCH_HISTORIAN": settings.absolute_historian,
         "FAULTWATCH_SIGNING_KEY": str(settings.signing_key_file.resolve()),
         "FAULTWATCH_TRACKING_URI": mlflow_address(settings),
+        **({"FAULTWATCH_RELEASES": str(releases.resolve())} if releases else {}),
         "NO_PROXY": past_proxies,
         "no_proxy": past_proxies,
         "PREFECT_API_URL": f"{prefect_address(settings)}/api",
@@ -124,14 +138,9 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
     )
     services.wait("Prefect", lambda: answers(settings.prefect_port, "/api/health"))
     with prefect_client(f"{prefect_address(settings)}/api") as client:
-        settle(client, plans)
-        deployments = settings.home.resolve() / "deployments.yaml"
-        deployments.write_text(json.dumps(make_deployments(plans), indent=2), encoding="utf-8")
-        services.start(
-            "deploy",
-            *("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(deployments)),
-            lasting=False,
-        )
+        settle(client)
+        if plans:
+            services.start("deploy", *deploy_arguments(settings, plans), lasting=False)
         services.wait("MLflow", lambda: answers(settings.mlflow_port, "/health"))
         began = datetime.now(UTC)
         services.start(
@@ -140,9 +149,72 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
         )
         services.wait("The worker", lambda: is_online(client, began))
         services.wait("The schedule", lambda: services.ended("deploy") and has_runs(client, plans))
-        trainings = [f"{plan.asset_id}: {next_training(client, plan)}" for plan in plans]
+        for plan in plans:
+            follow_drift(client, plan.asset_id)
+        trainings = [f"{name}: {next_training(client, name)}" for name in known_assets(client)]
     servers = f"MLflow   {mlflow_address(settings)}\nPrefect  {prefect_address(settings)}"
     say("\n".join(["", servers, "", *trainings, "", "Ctrl-C stops everything."]))
+
+
+def deploy_arguments(settings: Settings, plans: Sequence[Plan]) -> list[str]:
+    """Write what is to be deployed, and say how Prefect is told."""
+    path = settings.home.resolve() / "deployments.yaml"
+    path.write_text(json.dumps(make_deployments(plans), indent=2), encoding="utf-8")
+    return ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(path)]
+
+
+def schedule_asset(settings: Settings, asset: str, *, cron: str | None) -> str:
+    """Add an asset to the server that `up` runs, or give it another schedule.
+
+    Args:
+        settings: home and ports of that ``up``.
+        asset: asset file, or id of a shipped asset.
+        cron: of its retrainings, UTC; None = the asset's own.
+
+    Returns:
+        When it is trained next, in words.
+
+    Raises:
+        StartError: no server runs, or the schedule is none.
+    """
+    (plan,) = make_plans([asset], cron)
+    with _running_server(settings) as client:
+        done = subprocess.run(  # noqa: S603 - our own words
+            [sys.executable, "-P", "-m", *deploy_arguments(settings, [plan])],
+            cwd=settings.home,
+            env=make_environment(settings),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StartError(f"{plan.asset_id} could not be deployed:\n{done.stdout}{done.stderr}")
+        follow_drift(client, plan.asset_id)
+        patience = time.monotonic() + PLANNED_S
+        while not has_runs(client, [plan]) and time.monotonic() < patience:
+            time.sleep(0.5)
+        return next_training(client, plan.asset_id) or "the server has planned nothing yet"
+
+
+def unschedule_asset(settings: Settings, asset: str) -> bool:
+    """Take an asset off the server that `up` runs; say whether it was there.
+
+    Raises:
+        StartError: no server runs.
+    """
+    with _running_server(settings) as client:
+        return forget(client, load_asset(asset).asset.id)
+
+
+@contextmanager
+def _running_server(settings: Settings) -> Iterator[SyncPrefectClient]:
+    if not answers(settings.prefect_port, "/api/health"):
+        raise StartError(
+            f"no Prefect server answers at {prefect_address(settings)}; start `faultwatch up` "
+            "first, in another terminal or as a service"
+        )
+    with prefect_client(f"{prefect_address(settings)}/api") as client:
+        yield client
 
 
 def mlflow_arguments(settings: Settings) -> list[str | int]:

@@ -214,6 +214,44 @@ def do_quality(options: argparse.Namespace) -> None:
         print_quality(load_asset(options.asset).asset.id, QualityReport.from_dict(found))
 
 
+def do_retrain(options: argparse.Namespace) -> None:
+    """Train on what is new, and promote it if it is better."""
+    from pipelines.retrain import retrain
+
+    came = retrain(options.asset, options.reason)
+    print(came.note or came)
+
+
+def do_monitor(options: argparse.Namespace) -> None:
+    """Look whether the champion still fits."""
+    from pipelines.monitor import monitor
+
+    print(monitor(options.asset).note())
+
+
+def do_champions(options: argparse.Namespace) -> None:
+    """Show what was champion, since when, by whom and why."""
+    from pipelines.champions import champion_rows, print_champions
+    from pipelines.tracking import Registry
+
+    champions = Registry(Settings(), load_asset(options.asset).asset.id).champions()
+    if options.json:
+        print(json.dumps(champion_rows(champions), indent=2, ensure_ascii=False))
+    else:
+        print_champions(champions)
+
+
+def do_schedule(options: argparse.Namespace) -> None:
+    """Add an asset to the running services, or take it off."""
+    from pipelines.up import schedule_asset, unschedule_asset
+
+    if options.off:
+        gone = unschedule_asset(Settings(), options.asset)
+        print("Nothing of it is scheduled any more." if gone else "It was not scheduled.")
+        return
+    print(schedule_asset(Settings(), options.asset, cron=options.cron))
+
+
 def do_up(options: argparse.Namespace) -> None:
     """Run MLflow, Prefect and the schedules until Ctrl-C."""
     from pipelines.up import run_services
