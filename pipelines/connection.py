@@ -20,7 +20,7 @@ CONNECT_S = "10"
 
 
 class DatabaseError(Exception):
-    """A database that cannot be read; the message says what to do, and never has the password."""
+    """A database that cannot be used; the message says what to do, and never has the password."""
 
 
 @contextmanager

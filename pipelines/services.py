@@ -16,6 +16,8 @@ from threading import Event
 
 from rich.console import Console
 
+HOST = "127.0.0.1"
+"""The only address that anything listens on."""
 MARK = "FAULTWATCH_UP"
 """In the environment of every process that belongs to an ``up``: its home."""
 START_S = 180.0
@@ -108,8 +110,21 @@ class Services:
         self._stopping = stopping
         self._children: list[Child] = []
 
-    def start(self, name: str, *arguments: str | int, lasting: bool = True) -> None:
-        """Start ``python -m ARGUMENTS``; the log of the time before is kept as ``.log.1``."""
+    def start(
+        self,
+        name: str,
+        *arguments: str | int,
+        secrets: Mapping[str, str] | None = None,
+        lasting: bool = True,
+    ) -> None:
+        """Start ``python -m ARGUMENTS``; the log of the time before is kept as ``.log.1``.
+
+        Args:
+            name: what people read.
+            arguments: a module and its options, which anybody on this machine can see.
+            secrets: what this child alone has in its environment.
+            lasting: whether it is to run until it is stopped.
+        """
         log = self._home / "logs" / f"{name.lower().replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists():
@@ -118,7 +133,7 @@ class Services:
             process = subprocess.Popen(  # noqa: S603 - our own words
                 [sys.executable, "-P", "-m", *map(str, arguments)],
                 cwd=self._home,
-                env=dict(self._environment),
+                env={**self._environment, **(secrets or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,9 +1,14 @@
 """Addresses and secrets, from the environment; nothing here is ever written to a file."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MLFLOW_DATABASE = "faultwatch_mlflow"
+PREFECT_DATABASE = "faultwatch_prefect"
+"""Names in a PostgreSQL server: two, because either has its own history of changed tables."""
 
 
 class SettingsError(Exception):
@@ -28,6 +33,24 @@ class Settings(BaseSettings):
         default=None, description="Address of the database that [source] sql asks."
     )
     tracking_uri: str | None = Field(default=None, description="Address of the MLflow server.")
+    server_database: SecretStr | None = Field(
+        default=None,
+        description="Address of the PostgreSQL server (`postgresql://user:password@host:5432/`) "
+        "that keeps the data of Prefect and MLflow.",
+    )
+    artifacts: str | None = Field(
+        default=None,
+        description="Folder or address (`s3://bucket/folder`) of bundles and the files of runs.",
+    )
+    mlflow_admin_password: SecretStr | None = Field(
+        default=None, description="Of MLflow's account `faultwatch-admin`; set = accounts are used."
+    )
+    mlflow_flows_password: SecretStr | None = Field(
+        default=None, description="Of MLflow's account `faultwatch-flows`, which may write."
+    )
+    mlflow_devices_password: SecretStr | None = Field(
+        default=None, description="Of MLflow's account `faultwatch-devices`, which fetches bundles."
+    )
     signing_key: Path | None = Field(default=None, description="Private key that signs bundles.")
     releases: Path | None = Field(
         default=None,
@@ -54,8 +77,52 @@ class Settings(BaseSettings):
 
     @property
     def tracking_address(self) -> str:
-        """MLflow address: a server, or a database file under ``home``."""
-        return self.tracking_uri or f"sqlite:///{self.home.resolve()}/mlflow.db"
+        """MLflow address: a server, or the database that `up` serves; may hold a password."""
+        return self.tracking_uri or self.registry_address
+
+    @property
+    def registry_address(self) -> str:
+        """Database of MLflow: in the PostgreSQL server, or a file under ``home``."""
+        if self.server_database:
+            return self.in_server(MLFLOW_DATABASE, driver="postgresql+psycopg")
+        return f"sqlite:///{self.home.resolve()}/mlflow.db"
+
+    @property
+    def artifacts_address(self) -> str:
+        """Where bundles and the files of runs are, as an address that holds in any folder."""
+        folder = self.artifacts or str(self.home / "artifacts")
+        return folder.rstrip("/") if "://" in folder else Path(folder).resolve().as_uri()
+
+    def in_server(self, database: str | None, *, driver: str = "postgresql") -> str:
+        """Address of a database in the PostgreSQL server; holds the password.
+
+        Args:
+            database: its name; None = the one that the setting names, or else `postgres`.
+            driver: what the address begins with.
+
+        Raises:
+            SettingsError: the setting is no address; the message never shows it.
+
+        Example:
+            >>> settings = Settings(server_database="postgresql://plant:word@db.example:5432/")
+            >>> settings.in_server("faultwatch_prefect", driver="postgresql+asyncpg")
+            'postgresql+asyncpg://plant:word@db.example:5432/faultwatch_prefect'
+        """
+        address = self.server_database.get_secret_value() if self.server_database else ""
+        try:
+            parts = urlsplit(address)
+            usable = parts.scheme in {"postgresql", "postgres"} and parts.hostname is not None
+            usable = usable and parts.port != 0 and not (parts.query or parts.fragment)
+        except ValueError:
+            parts, usable = urlsplit(""), False
+        if not usable:
+            raise SettingsError(
+                "FAULTWATCH_SERVER_DATABASE is no address of a PostgreSQL server; write "
+                "postgresql://user:password@host:5432/, special characters of the password as %XX, "
+                "options by their variables, such as PGSSLMODE"
+            )
+        path = f"/{database}" if database else parts.path.rstrip("/") or "/postgres"
+        return parts._replace(scheme=driver, path=path).geturl()
 
     @property
     def signing_key_file(self) -> Path:

@@ -21,7 +21,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
 
-from pipelines.settings import Settings
+from pipelines.server_database import make_database
+from pipelines.settings import MLFLOW_DATABASE, Settings
 
 BUNDLE_FOLDER = "bundle"
 RIVALS_FOLDER = "rivals"
@@ -67,14 +68,19 @@ class Registry:
     Args:
         settings: where MLflow lives.
         asset_id: name of the registered model and of the experiment.
+
+    Raises:
+        pipelines.connection.DatabaseError: MLflow's database cannot be reached or made.
     """
 
     def __init__(self, settings: Settings, asset_id: str) -> None:
         self.asset_id = asset_id
         self.address = settings.tracking_address
-        self._artifacts = settings.home.resolve() / "artifacts"
+        self._artifacts = settings.artifacts_address
         if not settings.tracking_uri:
             settings.home.mkdir(parents=True, exist_ok=True)
+            if settings.server_database:
+                make_database(settings, MLFLOW_DATABASE)
         mlflow.set_tracking_uri(self.address)
         mlflow.set_registry_uri(self.address)
         self.client = MlflowClient(self.address, self.address)
@@ -84,14 +90,14 @@ class Registry:
         """An MLflow run of this asset's experiment; marked failed if the block raises."""
         experiment = self.client.get_experiment_by_name(self.asset_id)
         if experiment is None:
-            location = self._artifacts.as_uri() if self._is_local() else None
+            location = self._artifacts if self._has_no_server() else None
             self.client.create_experiment(self.asset_id, artifact_location=location)
         mlflow.set_experiment(self.asset_id)
         with mlflow.start_run(run_name=name, tags=dict(tags)) as run:
             yield run
 
-    def _is_local(self) -> bool:
-        return urlsplit(self.address).scheme.startswith("sqlite")
+    def _has_no_server(self) -> bool:
+        return urlsplit(self.address).scheme.startswith(("sqlite", "postgresql"))
 
     def logger(self, run: Run) -> MLFlowLogger:
         """Lightning's logger into that run."""

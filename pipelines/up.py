@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from pipelines.accounts import client_secrets, has_accounts, make_accounts, server_secrets
 from pipelines.config import load_asset
 from pipelines.schedules import (
     POOL,
@@ -32,7 +33,9 @@ from pipelines.schedules import (
     prefect_client,
     settle,
 )
+from pipelines.server_database import make_database
 from pipelines.services import (
+    HOST,
     MARK,
     Services,
     StartError,
@@ -41,29 +44,43 @@ from pipelines.services import (
     say,
     stop_requests,
 )
-from pipelines.settings import Settings
+from pipelines.settings import MLFLOW_DATABASE, PREFECT_DATABASE, Settings
 
 __all__ = ["StartError", "run_services"]
 
-HOST = "127.0.0.1"
 PLANNED_S = 30.0
 """How long Prefect may take to plan the first run."""
+KEPT = {
+    f"FAULTWATCH_{name}"
+    for name in (
+        "SERVER_DATABASE",
+        "MLFLOW_ADMIN_PASSWORD",
+        "MLFLOW_FLOWS_PASSWORD",
+        "MLFLOW_DEVICES_PASSWORD",
+    )
+}
+"""Variables that no child inherits: each gets the secrets that it needs, and no other."""
 
 
 def run_services(settings: Settings, assets: Sequence[str], *, cron: str | None) -> None:
     """Start everything, say where it is, and stop it on Ctrl-C or SIGTERM.
 
     Args:
-        settings: home and ports.
+        settings: home, ports, databases and passwords.
         assets: asset files, or ids of shipped assets.
         cron: schedule of all trainings, UTC; None = each asset's own.
 
     Raises:
         StartError: a port is taken, a schedule is wrong, or a service ended.
         pipelines.config.ConfigError: an asset file cannot be used.
+        pipelines.connection.DatabaseError: a database cannot be reached or made.
     """
     plans = make_plans(assets, cron)
+    has_accounts(settings)  # a password that is missing is said before anything starts
     check_free(settings)
+    if settings.server_database:
+        for name in (MLFLOW_DATABASE, PREFECT_DATABASE):
+            make_database(settings, name)
     with stop_requests() as stopping:
         services = Services(make_environment(settings), settings.home.resolve(), stopping)
         try:
@@ -107,14 +124,14 @@ def check_free(settings: Settings) -> None:
 
 
 def make_environment(settings: Settings) -> dict[str, str]:
-    """Environment of all children: this home, these servers, no proxy and no page in between."""
+    """Environment of all children: this home, these servers, no proxy, no page and no secret."""
     home = settings.home.resolve()
     origins = ",".join(f"http://{host}:{settings.prefect_port}" for host in (HOST, "localhost"))
     past_proxies = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
     releases = settings.releases
     return {
         "PREFECT_HOME": str(home / "prefect"),
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in KEPT},
         MARK: str(home),
         "FAULTWATCH_HOME": str(home),
         "FAULTWATCH_HISTORIAN": settings.absolute_historian,
@@ -132,9 +149,11 @@ def make_environment(settings: Settings) -> dict[str, str]:
 
 def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> None:
     """Start all services, deploy, and say where everything is and what comes next."""
-    services.start("MLflow", *mlflow_arguments(settings))
+    services.start("MLflow", *mlflow_arguments(settings), secrets=mlflow_secrets(settings))
     services.start(
-        "Prefect", "prefect", "server", "start", "--host", HOST, "--port", settings.prefect_port
+        "Prefect",
+        *("prefect", "server", "start", "--host", HOST, "--port", settings.prefect_port),
+        secrets=prefect_secrets(settings),
     )
     services.wait("Prefect", lambda: answers(settings.prefect_port, "/api/health"))
     with prefect_client(f"{prefect_address(settings)}/api") as client:
@@ -142,10 +161,13 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
         if plans:
             services.start("deploy", *deploy_arguments(settings, plans), lasting=False)
         services.wait("MLflow", lambda: answers(settings.mlflow_port, "/health"))
+        if guarded := has_accounts(settings):
+            make_accounts(settings)
         began = datetime.now(UTC)
         services.start(
             "worker",
             *("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER),
+            secrets=client_secrets(settings) if guarded else {},
         )
         services.wait("The worker", lambda: is_online(client, began))
         services.wait("The schedule", lambda: services.ended("deploy") and has_runs(client, plans))
@@ -218,20 +240,33 @@ def _running_server(settings: Settings) -> Iterator[SyncPrefectClient]:
 
 
 def mlflow_arguments(settings: Settings) -> list[str | int]:
-    """Serve the database and the artifacts that the verbs use without a server, too.
+    """Serve the artifacts that the verbs use without a server, too.
 
-    Artifacts keep ``file:`` addresses, so that what is trained now is found again without a server.
+    They keep ``file:`` or ``s3:`` addresses, so that what is trained now is found again without a
+    server. Where the database is stands in the environment: all can read a process's arguments.
     """
-    artifacts = (settings.home.resolve() / "artifacts").as_uri()
+    artifacts = settings.artifacts_address
     return [
         *("mlflow", "server", "--host", HOST, "--port", settings.mlflow_port, "--workers", 1),
-        *(
-            "--backend-store-uri",
-            settings.model_copy(update={"tracking_uri": None}).tracking_address,
-        ),
         *("--default-artifact-root", artifacts, "--artifacts-destination", artifacts),
         *("--uvicorn-opts", "--no-access-log"),
+        *(("--app-name", "basic-auth") if has_accounts(settings) else ()),
     ]
+
+
+def mlflow_secrets(settings: Settings) -> dict[str, str]:
+    """Environment of the MLflow server alone: the database that the verbs use without it."""
+    guard = server_secrets(settings) if has_accounts(settings) else {}
+    return {"MLFLOW_BACKEND_STORE_URI": settings.registry_address, **guard}
+
+
+def prefect_secrets(settings: Settings) -> dict[str, str]:
+    """Environment of the Prefect server alone."""
+    if not settings.server_database:
+        return {}
+    address = settings.in_server(PREFECT_DATABASE, driver="postgresql+asyncpg")
+    names = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+    return dict.fromkeys(names, address)  # either name may stand in the user's own environment
 
 
 def answers(port: int, path: str) -> bool:

@@ -132,9 +132,17 @@ def do_train(options: argparse.Namespace) -> None:
     print(trained["note"])
     print(
         f"\nVersion {trained['version']} is the challenger. Review it:\n"
-        f"  mlflow ui --backend-store-uri {Settings().tracking_address}\n"
+        f"  {_where_to_review(options.asset, Settings())}\n"
         f'Promote it:\n  faultwatch promote {options.asset} --reason "..."'
     )
+
+
+def _where_to_review(asset: str, settings: Settings) -> str:
+    if settings.tracking_uri:
+        return settings.tracking_uri
+    if settings.server_database:
+        return f"faultwatch up {asset}"  # its address holds a password
+    return f"mlflow ui --backend-store-uri {settings.registry_address}"
 
 
 def do_evaluate(options: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ from faultwatch_edge.registry import RegistryMirror
 from faultwatch_edge.renewal import Renewal
 from faultwatch_edge.spool import Spool
 from pipelines.settings import Settings
-from pipelines.up import mlflow_arguments
+from pipelines.up import mlflow_arguments, mlflow_secrets
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +44,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", *command],
+            env=os.environ | mlflow_secrets(settings),
             stdout=log,
             stderr=log,
             start_new_session=True,
