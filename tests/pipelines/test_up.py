@@ -19,7 +19,6 @@ from urllib.request import Request, urlopen
 import numpy as np
 import polars as pl
 import pytest
-from pydantic import SecretStr
 
 from faultwatch_edge.keys import make_key_pair
 from pipelines.config import load_asset
@@ -110,8 +109,10 @@ class Up:
             self.process = subprocess.Popen(  # noqa: S603 - ours
                 [sys.executable, "-c", PROGRAM, "up", str(asset_file), "--cron", "* * * * *"],
                 env=os.environ
-                | variables(settings)
                 | {
+                    "FAULTWATCH_HOME": str(settings.home),
+                    "FAULTWATCH_MLFLOW_PORT": str(settings.mlflow_port),
+                    "FAULTWATCH_PREFECT_PORT": str(settings.prefect_port),
                     "PREFECT_HOME": str(settings.home / "prefect"),
                     "PYTHONPATH": os.pathsep.join(sys.path),
                 },
@@ -151,16 +152,6 @@ class Up:
     def interrupt(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(30)
-
-
-def variables(settings: Settings) -> dict[str, str]:
-    """The environment that says the same."""
-    said = {name: value for name, value in settings if value is not None}
-    plain = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in said.items()
-    }
-    return {f"FAULTWATCH_{name.upper()}": value for name, value in plain.items()}
 
 
 def call(address: str, body: dict[str, Any] | None = None) -> Any:
