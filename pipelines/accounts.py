@@ -117,7 +117,12 @@ def make_accounts(settings: Settings) -> None:
 
 
 def _done(
-    settings: Settings, method: str, path: str, body: Mapping[str, str], *, unless: str | None = None
+    settings: Settings,
+    method: str,
+    path: str,
+    body: Mapping[str, str],
+    *,
+    unless: str | None = None,
 ) -> bool:
     """Ask something as the administrator.
 

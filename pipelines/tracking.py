@@ -70,6 +70,7 @@ class Registry:
         asset_id: name of the registered model and of the experiment.
 
     Raises:
+        RegistryError: the server asks for an account.
         pipelines.connection.DatabaseError: MLflow's database cannot be reached or made.
     """
 
@@ -84,6 +85,21 @@ class Registry:
         mlflow.set_tracking_uri(self.address)
         mlflow.set_registry_uri(self.address)
         self.client = MlflowClient(self.address, self.address)
+        if not self._has_no_server():
+            self._check_access()
+
+    def _check_access(self) -> None:
+        """Say in a sentence what would be a long answer of each later request."""
+        try:
+            self.client.get_experiment_by_name(self.asset_id)
+        except MlflowException as error:
+            if "error code 401" in str(error):
+                raise RegistryError(
+                    f"MLflow at {self.address} does not know who asks; set "
+                    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+                    "such as those of faultwatch-flows"
+                ) from error
+            raise
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str]) -> Iterator[Run]:

@@ -34,8 +34,8 @@ from pipelines.accounts import (
 )
 from pipelines.services import StartError
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
-from pipelines.up import answers, mlflow_arguments, mlflow_secrets
+from pipelines.tracking import Registry, RegistryError
+from pipelines.up import answers, mlflow_address, mlflow_arguments, mlflow_secrets
 
 ASSET = "pump_07"
 PASSWORDS = {ADMIN: "of the admin 7%", FLOWS: "of the flows 8%", DEVICES: "of the devices 9%"}
@@ -119,7 +119,7 @@ def flows(settings: Settings) -> Iterator[MlflowClient]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in client_secrets(settings).items():
             patch.setenv(name, value)
-        yield MlflowClient(f"http://127.0.0.1:{settings.mlflow_port}")
+        yield MlflowClient(mlflow_address(settings), mlflow_address(settings))
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +213,17 @@ def test_flows_write_and_make_no_accounts(status: Status, flows: MlflowClient) -
     flows.delete_model_version(ASSET, "2")  # as a training does that came second
     friend = {"username": "friend", "password": "of the friend 1"}
     assert status(FLOWS, "POST", f"{API}/users/create", friend) == 403
+
+
+@pytest.mark.slow
+def test_a_verb_without_an_account_says_which_variables_to_set(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD", raising=False)
+    served = settings.model_copy(update={"tracking_uri": mlflow_address(settings)})
+    with pytest.raises(RegistryError, match=r"who asks; set MLFLOW_TRACKING_USERNAME and"):
+        Registry(served, ASSET)
 
 
 @pytest.mark.slow

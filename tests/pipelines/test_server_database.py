@@ -11,9 +11,11 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
+from faultwatch_edge.bundle import Bundle
 from pipelines.connection import DatabaseError
 from pipelines.server_database import make_database
 from pipelines.settings import MLFLOW_DATABASE, Settings, SettingsError
+from pipelines.tracking import Registry
 
 Run = Callable[..., list[tuple[Any, ...]]]
 SECRET = "R8s %/@:?#' secret"  # noqa: S105 - of nobody
@@ -27,7 +29,8 @@ def server(postgres: str, run: Run) -> Iterator[str]:
         f"CREATE ROLE maker LOGIN CREATEDB PASSWORD '{SECRET.replace(chr(39), chr(39) * 2)}'",
     )
     yield address_of(postgres, "maker", SECRET)
-    run(postgres, f"DROP DATABASE IF EXISTS {MLFLOW_DATABASE}", "DROP ROLE maker")
+    drop = f"DROP DATABASE IF EXISTS {MLFLOW_DATABASE} WITH (FORCE)"  # MLflow stays connected
+    run(postgres, drop, "DROP ROLE maker")
 
 
 def address_of(postgres: str, user: str, password: str) -> str:
@@ -121,6 +124,25 @@ def test_what_is_no_address_of_a_server_is_a_sentence(address: str) -> None:
     said = sentence(address)
     assert said.startswith("FAULTWATCH_SERVER_DATABASE is no address of a PostgreSQL server; write")
     assert "word@" not in said.replace("user:password@", "")
+
+
+def test_what_is_registered_without_a_server_is_in_postgresql_and_object_storage(
+    server: str, s3: str, bundle: Bundle, tmp_path: Path, run: Run
+) -> None:
+    settings = settings_of(server).model_copy(
+        update={"home": tmp_path / "home", "artifacts": f"{s3}/mlflow"}
+    )
+    (tmp_path / "pump_07-1.fwb").write_bytes(b"a bundle")
+    registry = Registry(settings, "pump_07")
+    with registry.run("trained", {}) as started:
+        registry.register(started, tmp_path / "pump_07-1.fwb", graph=bundle.onnx, version=1)
+
+    again = Registry(settings, "pump_07")
+    file = again.download(again.version_of("challenger"), tmp_path / "download")
+    assert file.read_bytes() == b"a bundle"
+    sources = run(settings.in_server(MLFLOW_DATABASE), "SELECT source FROM model_versions")
+    assert [source.startswith(f"{s3}/mlflow/") for (source,) in sources] == [True]
+    assert list(settings.home.iterdir()) == []
 
 
 def test_folders_of_artifacts_hold_from_anywhere_and_addresses_stay(

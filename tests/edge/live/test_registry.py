@@ -65,7 +65,7 @@ def client(address: str, wait_for: Any) -> MlflowClient:
         return False
 
     wait_for(answers, "the registry", patience_s=120)
-    return MlflowClient(address)
+    return MlflowClient(address, address)
 
 
 @pytest.fixture
