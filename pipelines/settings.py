@@ -89,9 +89,20 @@ class Settings(BaseSettings):
 
     @property
     def artifacts_address(self) -> str:
-        """Where bundles and the files of runs are, as an address that holds in any folder."""
+        """Where bundles and the files of runs are, as an address that holds in any folder.
+
+        Raises:
+            SettingsError: it is in a store of another kind.
+        """
         folder = self.artifacts or str(self.home / "artifacts")
-        return folder.rstrip("/") if "://" in folder else Path(folder).resolve().as_uri()
+        if "://" not in folder:
+            return Path(folder).resolve().as_uri()
+        if not folder.startswith("s3://"):
+            raise SettingsError(
+                f"FAULTWATCH_ARTIFACTS begins with '{folder.partition('://')[0]}://', which is not "
+                "used; write a folder or s3://bucket/folder"
+            )
+        return folder.rstrip("/")
 
     def in_server(self, database: str | None, *, driver: str = "postgresql") -> str:
         """Address of a database in the PostgreSQL server; holds the password.

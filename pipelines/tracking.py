@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 import mlflow
 import onnx
 import polars as pl
+from botocore.exceptions import BotoCoreError, ClientError
 from matplotlib.figure import Figure
 from mlflow.data.polars_dataset import from_polars
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
 
@@ -70,7 +72,7 @@ class Registry:
         asset_id: name of the registered model and of the experiment.
 
     Raises:
-        RegistryError: the server asks for an account.
+        RegistryError: the server asks for an account, or the object storage cannot be used.
         pipelines.connection.DatabaseError: MLflow's database cannot be reached or made.
     """
 
@@ -78,6 +80,8 @@ class Registry:
         self.asset_id = asset_id
         self.address = settings.tracking_address
         self._artifacts = settings.artifacts_address
+        if not self._artifacts.startswith("file:"):
+            _check_store(self._artifacts)
         if not settings.tracking_uri:
             settings.home.mkdir(parents=True, exist_ok=True)
             if settings.server_database:
@@ -389,3 +393,19 @@ def _stamp(at: datetime) -> str:
 def _in_a_cell(text: str) -> str:
     """Text that cannot end its cell of a Markdown table."""
     return " ".join(text.replace("|", "\\|").split())
+
+
+def _check_store(address: str) -> None:
+    """Say at once what a training would find after its last epoch.
+
+    Raises:
+        RegistryError: the object storage is not there, or does not let us in.
+    """
+    try:
+        get_artifact_repository(address).list_artifacts("nothing")
+    except (BotoCoreError, ClientError, MlflowException, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise RegistryError(
+            f"artifacts cannot be kept at {address} ({said}); correct FAULTWATCH_ARTIFACTS, or "
+            "the AWS_ variables that say how to reach it"
+        ) from error

@@ -15,7 +15,7 @@ from faultwatch_edge.bundle import Bundle
 from pipelines.connection import DatabaseError
 from pipelines.server_database import make_database
 from pipelines.settings import MLFLOW_DATABASE, Settings, SettingsError
-from pipelines.tracking import Registry
+from pipelines.tracking import Registry, RegistryError
 
 Run = Callable[..., list[tuple[Any, ...]]]
 SECRET = "R8s %/@:?#' secret"  # noqa: S105 - of nobody
@@ -145,6 +145,18 @@ def test_what_is_registered_without_a_server_is_in_postgresql_and_object_storage
     assert list(settings.home.iterdir()) == []
 
 
+def test_a_store_of_artifacts_that_is_not_there_is_a_sentence(s3: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError) as caught:
+        Registry(Settings(home=tmp_path, artifacts=f"{s3}-elsewhere/mlflow"), "pump_07")
+    said = str(caught.value)
+    assert said.startswith(f"artifacts cannot be kept at {s3}-elsewhere/mlflow (")
+    assert "bucket does not exist" in said
+    assert said.endswith(
+        "correct FAULTWATCH_ARTIFACTS, or the AWS_ variables that say how to reach it"
+    )
+    assert "\n" not in said
+
+
 def test_folders_of_artifacts_hold_from_anywhere_and_addresses_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,3 +164,7 @@ def test_folders_of_artifacts_hold_from_anywhere_and_addresses_stay(
     assert Settings(home=Path("home")).artifacts_address == f"file://{tmp_path}/home/artifacts"
     assert Settings(artifacts="kept").artifacts_address == f"file://{tmp_path}/kept"
     assert Settings(artifacts="s3://plant/mlflow/").artifacts_address == "s3://plant/mlflow"
+    with pytest.raises(
+        SettingsError, match="begins with 'ftp://', which is not used; write a fold"
+    ):
+        _ = Settings(artifacts="ftp://plant/mlflow").artifacts_address
