@@ -25,8 +25,9 @@ from pipelines.promote import promote_version
 from pipelines.promotion_gate import Outcome
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
-from pipelines.tracking import RegisteredVersion, Registry, Verdict
+from pipelines.tracking import RegisteredVersion, Registry
 from pipelines.train import basis_of, train_asset
+from pipelines.verdicts import Verdict, note_verdict, verdict_of
 
 Say = Callable[[str], None]
 INSTANT = timedelta(microseconds=1)
@@ -94,7 +95,7 @@ def find_challenger(
 
 def is_finished(registry: Registry, version: RegisteredVersion) -> bool:
     """Whether the gate has judged a version, and what it said was done."""
-    verdict = registry.verdict(version)
+    verdict = verdict_of(version)
     if verdict is None:
         return False
     since = [one for one in registry.champions() if one.at >= verdict.at]
@@ -110,12 +111,12 @@ def judge_and_promote(
     """
     registry = Registry(settings, asset.asset.id)
     registered = registry.version_of(str(version))
-    verdict, note = registry.verdict(registered), ""
+    verdict, note = verdict_of(registered), ""
     if verdict is None:
         judgement: Judgement = judge_version(asset, settings, history, registered)
         said = judgement.decision
         verdict, note = Verdict(said.outcome.value, said.reason, at), judgement.note()
-        registry.note_verdict(registered, verdict, note)
+        note_verdict(registry, registered, verdict, note)
     if verdict.outcome == Outcome.PROMOTED.value:
         promote_version(registry, str(version), at=at, by=BY, reason=verdict.reason)
     return verdict, note
@@ -147,7 +148,7 @@ def retrain_asset(
     challenger = find_challenger(asset, settings, history, at=at, reason=reason, say=say)
     version = int(challenger.version)
     if is_finished(registry, challenger):
-        before = registry.verdict(challenger)
+        before = verdict_of(challenger)
         said = f"; the gate said: {before.outcome}, {before.reason}" if before else ""
         return Retrained("nothing new", f"no sample or label since its training{said}", version)
     say("comparing challenger and champion")

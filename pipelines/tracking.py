@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
@@ -30,10 +30,9 @@ BUNDLE_FOLDER = "bundle"
 RIVALS_FOLDER = "rivals"
 REPORT_FOLDER = "report"
 CHAMPION_TAG = "champion_since."
-GATE_TAG = "gate"
 NOTE_TAG = "mlflow.note.content"
-MOST_SHOWN = 50
-"""Champions on the model's page; `Registry.champions` has all."""
+MOST_SHOWN = 5_000
+"""Characters of a model's description that MLflow keeps; `Registry.champions` has all."""
 BASIS_TAG = "basis"
 
 
@@ -53,15 +52,6 @@ class Promotion:
     at: datetime
     by: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the promotion gate said of a version."""
-
-    outcome: str
-    reason: str
-    at: datetime
 
 
 class Registry:
@@ -287,32 +277,6 @@ class Registry:
         """What a registered bundle was made from, as its training noted it; '' = not noted."""
         return str(self.client.get_run(str(version.run_id)).data.tags.get(BASIS_TAG, ""))
 
-    def note_verdict(self, version: ModelVersion, verdict: Verdict, note: str) -> None:
-        """Keep what the promotion gate said: with the version, and on the page of its run.
-
-        Args:
-            version: that was judged.
-            verdict: what was said.
-            note: Markdown that goes above the note of the training.
-        """
-        run_id = str(version.run_id)
-        before = self.client.get_run(run_id).data.tags.get(NOTE_TAG, "")
-        if not before.startswith(note):
-            self.client.set_tag(run_id, NOTE_TAG, f"{note}\n\n---\n\n{before}")
-        self.client.set_tag(run_id, GATE_TAG, verdict.outcome)
-        said = asdict(verdict) | {"at": _stamp(verdict.at)}
-        self.client.set_model_version_tag(
-            self.asset_id, version.version, GATE_TAG, json.dumps(said, ensure_ascii=False)
-        )
-
-    def verdict(self, version: ModelVersion) -> Verdict | None:
-        """What the promotion gate said of a version; None = it was not asked."""
-        said = version.tags.get(GATE_TAG)
-        if said is None:
-            return None
-        found = json.loads(said)
-        return Verdict(found["outcome"], found["reason"], datetime.fromisoformat(found["at"]))
-
     def settle(self) -> None:
         """Finish what a crash left half done: each alias points to where its history says.
 
@@ -357,7 +321,7 @@ class Registry:
         """Remember when, why and by whom, and move the alias ``champion``, in this order."""
         entry = json.dumps({"by": by, "reason": reason})
         self.client.set_model_version_tag(
-            self.asset_id, version.version, CHAMPION_TAG + _stamp(at), entry
+            self.asset_id, version.version, CHAMPION_TAG + stamp(at), entry
         )
         self._point("champion", int(version.version))
         self._describe()
@@ -368,8 +332,12 @@ class Registry:
             f"| {one.version} | {one.at:%Y-%m-%d %H:%M} UTC | {one.by} | {_in_a_cell(one.reason)} |"
             for one in self.champions()
         ]
-        heads = ["| champion | since | by | why |", "| --- | --- | --- | --- |"]
-        self.client.update_registered_model(self.asset_id, "\n".join(heads + rows[:MOST_SHOWN]))
+        shown = ["| champion | since | by | why |", "| --- | --- | --- | --- |"]
+        for row in rows:
+            if len("\n".join([*shown, row])) > MOST_SHOWN:
+                break
+            shown.append(row)
+        self.client.update_registered_model(self.asset_id, "\n".join(shown))
 
     def champions(self) -> list[Promotion]:
         """History of champions, the newest first."""
@@ -386,7 +354,8 @@ class Registry:
         return sorted(history, key=lambda promotion: promotion.at, reverse=True)
 
 
-def _stamp(at: datetime) -> str:
+def stamp(at: datetime) -> str:
+    """An instant as tags have it."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

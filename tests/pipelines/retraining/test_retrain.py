@@ -14,7 +14,7 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.keys import load_trusted_keys
 from pipelines.promote import promote_version, roll_back_champion
 from pipelines.release import mirror_champion
-from pipelines.tracking import Verdict
+from pipelines.verdicts import Verdict, note_verdict, verdict_of
 
 PROGRAM = """
 import sys
@@ -54,7 +54,7 @@ def test_what_is_better_is_promoted_and_what_loses_a_fault_is_refused(pump: Any)
     assert (worse.outcome, worse.version, pump.champion) == ("refused", 2, 1)
     assert "it finds 0 instead of 1 of 1 labelled faults, fewer than version 1" in worse.reason
     assert worse.note.split("\n")[0] in note_of(pump, 2)
-    assert pump.registry.verdict(pump.registry.version_of("2")).outcome == "refused"
+    assert verdict_of(pump.registry.version_of("2")).outcome == "refused"
     again = pump.retrain()
     assert again.outcome == "nothing new"
     assert worse.reason in again.reason
@@ -159,8 +159,8 @@ def test_a_promotion_that_was_killed_half_way_is_finished_and_an_undone_one_stay
     run = client.get_run(first.run_id)
     source = f"{run.info.artifact_uri}/bundle"
     client.create_model_version("small_pump", source, first.run_id, tags=first.tags)
-    registry.note_verdict(
-        registry.version_of("2"), Verdict("promoted", "better", datetime.now(UTC)), "note"
+    note_verdict(
+        registry, registry.version_of("2"), Verdict("promoted", "better", datetime.now(UTC)), "note"
     )
     promote_version(registry, "2", at=datetime.now(UTC), by="retrain", reason="better")
     roll_back_champion(registry, at=datetime.now(UTC), by="anna", reason="alarms on every start")

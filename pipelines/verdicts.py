@@ -1,0 +1,48 @@
+"""What the promotion gate said of a version, kept where people and the next run find it."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from pipelines.tracking import NOTE_TAG, RegisteredVersion, Registry, stamp
+
+GATE_TAG = "gate"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the promotion gate said of a version."""
+
+    outcome: str
+    reason: str
+    at: datetime
+
+
+def note_verdict(
+    registry: Registry, version: RegisteredVersion, verdict: Verdict, note: str
+) -> None:
+    """Keep what was said: on the page of the training's run, then with the version.
+
+    Args:
+        registry: of the asset.
+        version: that was judged.
+        verdict: what was said.
+        note: Markdown that goes above the note of the training.
+    """
+    run_id = str(version.run_id)
+    before = registry.client.get_run(run_id).data.tags.get(NOTE_TAG, "")
+    if not before.startswith(note):
+        registry.client.set_tag(run_id, NOTE_TAG, f"{note}\n\n---\n\n{before}")
+    registry.client.set_tag(run_id, GATE_TAG, verdict.outcome)
+    said = asdict(verdict) | {"at": stamp(verdict.at)}
+    text = json.dumps(said, ensure_ascii=False)
+    registry.client.set_model_version_tag(registry.asset_id, version.version, GATE_TAG, text)
+
+
+def verdict_of(version: RegisteredVersion) -> Verdict | None:
+    """What was said of a version; None = the gate was not asked."""
+    said = version.tags.get(GATE_TAG)
+    if said is None:
+        return None
+    found = json.loads(said)
+    return Verdict(found["outcome"], found["reason"], datetime.fromisoformat(found["at"]))
