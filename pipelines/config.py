@@ -13,6 +13,7 @@ from features.channels import SECTION, Channel, channel_names
 from features.grid import WindowConfig
 from features.source import SourceConfig
 from models.config import AlarmConfig, ModelConfig, RegimeConfig
+from pipelines.live import LiveConfig, make_payloads
 
 
 class ConfigError(Exception):
@@ -62,6 +63,8 @@ class AssetConfig(BaseModel):
     model: ModelConfig = ModelConfig()
     alarm: AlarmConfig = AlarmConfig()
     retrain: RetrainConfig = RetrainConfig()
+    live: LiveConfig | None = None
+    """None = only what agents say of the asset is collected, no samples."""
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
@@ -81,6 +84,8 @@ class AssetConfig(BaseModel):
                 f"the {len(names)} channels"
             )
             raise ValueError(msg)
+        if self.live is not None:
+            make_payloads(self.live, self.channel, asset_id=self.asset.id)
         return self
 
 

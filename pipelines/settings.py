@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     database: SecretStr | None = Field(
         default=None, description="Address of the database that [source] sql asks."
     )
+    broker: Path | None = Field(
+        default=None, description="TOML file that says where the MQTT broker of `collect` is."
+    )
+    mqtt_password: SecretStr | None = Field(
+        default=None, description="Password of `collect` at that broker."
+    )
     tracking_uri: str | None = Field(default=None, description="Address of the MLflow server.")
     server_database: SecretStr | None = Field(
         default=None,
@@ -74,6 +80,11 @@ class Settings(BaseSettings):
         """The same from any folder."""
         address = self.historian_address
         return address if "://" in address else str(Path(address).resolve())
+
+    @property
+    def broker_file(self) -> Path:
+        """Where the MQTT broker is, and as whom it is asked."""
+        return self.broker or self.home / "broker.toml"
 
     @property
     def tracking_address(self) -> str:

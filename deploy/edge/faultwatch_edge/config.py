@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from faultwatch_edge.errors import BundleError, ConfigError
@@ -18,6 +18,7 @@ _PORT, _TLS_PORT, _LAST_PORT = 1883, 8883, 65_535
 _FILES: Final = ("ca", "certificate", "private_key", "server_certificate")
 _NODE: Final = re.compile(r"(ns=\d{1,5};)?(i=\d{1,10}|[sgb]=.+)")
 _LARGEST_FILE: Final = 1024 * 1024
+Config = TypeVar("Config")
 
 
 def _check_topic(name: str, topic: str, *parts: str) -> None:
@@ -302,26 +303,52 @@ class EdgeConfig:
         return tuple(name for name, section in given.items() if section is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class _BrokerFile:
+    """A file with nothing but a broker."""
+
+    mqtt: MqttConfig
+
+
 def read_config(path: Path) -> EdgeConfig:
     """Read and check ``edge.toml``; paths in it are relative to its folder.
 
     Raises:
         ConfigError: the file cannot be read, or is not as it must be.
     """
+    return _checked(EdgeConfig, _read(path, "edge.toml"), path)
+
+
+def read_broker(path: Path, *, client_id: str) -> MqttConfig:
+    """The section ``[mqtt]`` of a file that holds nothing else; ``client_id`` if it names none.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not as it must be.
+    """
+    document = _read(path, "a file with the section [mqtt]")
+    if isinstance(document.get("mqtt"), dict):
+        document["mqtt"].setdefault("client_id", client_id)
+    return _checked(_BrokerFile, document, path).mqtt
+
+
+def _read(path: Path, expected: str) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
             raise ConfigError(f"{path}: is larger than {_LARGEST_FILE} bytes, expected a few")
-        document = tomllib.loads(text.decode("utf-8"))
+        return tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}), expected edge.toml"
+            f"{path}: cannot be read ({error.strerror}), expected {expected}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not TOML ({error})") from error
+
+
+def _checked(kind: type[Config], document: Mapping[str, Any], path: Path) -> Config:
     try:
-        return read_record(EdgeConfig, _from(document, path.parent), where=str(path))
+        return read_record(kind, _from(document, path.parent), where=str(path))
     except BundleError as error:
         raise ConfigError(str(error)) from error
 

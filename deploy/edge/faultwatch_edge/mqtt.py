@@ -97,7 +97,8 @@ class Connection:
         config: where and as whom.
         password: None = none.
         filters: what to subscribe to.
-        will: topic and body that the broker publishes when the agent has vanished.
+        will: topic and body that the broker publishes when the agent has vanished; None = nobody
+            is told.
         note: takes a sentence for whoever looks at the log.
 
     Raises:
@@ -110,7 +111,7 @@ class Connection:
         *,
         password: str | None,
         filters: Sequence[str],
-        will: tuple[str, str],
+        will: tuple[str, str] | None,
         note: Callable[[str], None],
     ) -> None:
         self._config = config
@@ -135,7 +136,8 @@ class Connection:
         client.say = self._say
         client.username_pw_set(config.username, password)
         self._encrypt(client)
-        client.will_set(*will, qos=_QOS, retain=True)
+        if will is not None:
+            client.will_set(*will, qos=_QOS, retain=True)
         client.reconnect_delay_set(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         client.max_inflight_messages_set(MOST_OUT)
         client.suppress_exceptions = True  # of callbacks: the thread must not end by one

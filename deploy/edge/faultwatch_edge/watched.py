@@ -220,7 +220,13 @@ class Watched:
 
     def _records(self, messages: list[Message]) -> list[Record]:
         rows, self._scored[:] = list(self._scored), []
-        head = {"schema": SCHEMA, "kind": SCORE, "asset": self.asset}
+        head = {
+            "schema": SCHEMA,
+            "kind": SCORE,
+            "asset": self.asset,
+            "model_version": self.bundle.manifest.version,
+            "bundle_sha256": self.bundle.sha256,
+        }
         for row in rows:
             self._remember(row)
             self.tally = self.tally.with_window(anomalous=row.anomalous, is_open=row.gate)
