@@ -36,6 +36,7 @@ EXPECTED = {
     "pipelines.config": ("ConfigError",),
     "pipelines.reading": ("ReadError",),
     "pipelines.trial_files": ("BacktestError",),
+    "pipelines.collect": ("CollectError",),
     "pipelines.connection": ("DatabaseError",),
     "pipelines.data_files": ("InitError",),
     "pipelines.historian": ("HistorianError",),
@@ -136,12 +137,19 @@ def make_parser() -> argparse.ArgumentParser:
         ("schedule", verbs.do_schedule, "add an asset to what `up` runs, or take it off"),
         ("label", verbs.do_label, "say what a stretch of time was"),
         ("labels", verbs.do_labels, "list what people said"),
+        ("alarms", verbs.do_alarms, "list the alarms that `collect` has heard of, newest first"),
         ("quality", verbs.do_quality, "what to know of an asset's samples before trusting them"),
     ):
         verb = commands.add_parser(name, help=words)
         verb.add_argument("asset", metavar="ASSET", help="asset file, or id of a shipped asset")
         verb.set_defaults(run=run)
         _add_options(verb, name)
+
+    collect = commands.add_parser(
+        "collect", help="keep what devices publish by MQTT, until it is stopped"
+    )
+    collect.add_argument("assets", metavar="ASSET", nargs="+", help="asset files, or shipped ids")
+    collect.set_defaults(run=verbs.do_collect)
 
     up = commands.add_parser("up", help="MLflow, Prefect server, worker and schedules on localhost")
     up.add_argument(
@@ -256,7 +264,7 @@ def _add_options(verb: argparse.ArgumentParser, name: str) -> None:
         verb.add_argument("--anew", action="store_true", help="forget what was read, begin again")
     if name in {"retrain", "schedule"}:
         _add_retraining(verb, name)
-    if name in {"labels", "quality", "quarantine", "champions"}:
+    if name in {"alarms", "champions", "labels", "quality", "quarantine"}:
         verb.add_argument("--json", action="store_true", help="for machines")
     if name == "quality":
         verb.add_argument("--from", dest="start", metavar="TIME", help="2026-05-01T08:00:00Z")

@@ -115,7 +115,7 @@ class Ledger:
         self.table = Table(address, LEDGER_SCHEMA, indexed="rank,entry")
         self._asset_id = asset_id
         self._ranks: dict[str, int] = {}
-        self._entries: dict[tuple[int, int], Progress] = {}
+        self._newest: dict[int, tuple[int, Progress]] = {}
         self._unsaid: list[dict[str, int | str]] = []
 
     def names(self) -> dict[int, str]:
@@ -150,22 +150,24 @@ class Ledger:
             pipelines.tables.TableError: others never stop writing.
         """
         entry = retried(lambda: self._append([_row(source, progress)]), self._asset_id)
-        self._entries[source.rank, entry] = progress
+        self._newest[source.rank] = entry, progress
         return entry
 
     def read(self, source: Source, entry: int | None) -> Progress:
         """How far a source was read, as that entry says; None = not at all."""
         if entry is None:
             return Progress()
-        if (source.rank, entry) not in self._entries:
+        known, progress = self._newest.get(source.rank, (None, Progress()))
+        if known != entry:
             rows = self.table.scan().filter(
                 pl.col("rank") == source.rank,
                 pl.col("entry") == entry,
                 pl.col("finished").is_null(),
             )
             found = rows.select(FIELDS).collect().row(0, named=True)
-            self._entries[source.rank, entry] = Progress(**found)
-        return self._entries[source.rank, entry]
+            progress = Progress(**found)
+            self._newest[source.rank] = entry, progress
+        return progress
 
     def finish(self, source: Source, progress: Progress, *, generation: int) -> None:
         """Remember that a source was read to its end; `settle` or the next note writes it."""

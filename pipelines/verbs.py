@@ -5,6 +5,8 @@ Slow imports are inside the verbs, so that the command line answers at once.
 
 import argparse
 import json
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -205,6 +207,34 @@ def do_labels(options: argparse.Namespace) -> None:
         print(json.dumps(label_rows(labels), indent=2, ensure_ascii=False))
     else:
         print_labels(labels)
+
+
+def do_collect(options: argparse.Namespace) -> None:
+    """Collect what devices publish until Ctrl-C."""
+    from faultwatch_edge.stopping import Stop
+    from pipelines.collect import collect
+
+    def say(sentence: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads it, or the disk of the log is full
+            print(f"faultwatch: {sentence}", file=sys.stderr, flush=True)
+
+    with Stop() as stop:
+        assets = [load_asset(one) for one in options.assets]
+        collect(assets, load_settings(), is_stopped=lambda: stop.is_requested, say=say)
+
+
+def do_alarms(options: argparse.Namespace) -> None:
+    """List the alarms that were collected."""
+    from pipelines.alarms import alarm_rows, list_alarms, print_alarms
+    from pipelines.journal import Journal
+
+    asset = load_asset(options.asset)
+    journal = Journal(load_settings().historian_address, asset.asset.id)
+    alarms = list_alarms(journal.alarms.read())
+    if options.json:
+        print(json.dumps(alarm_rows(alarms), indent=2, ensure_ascii=False))
+    else:
+        print_alarms(alarms)
 
 
 def do_quality(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from features.channels import channel_names
 from pipelines.config import AssetConfig, ConfigError, load_asset, shipped_assets
+from pipelines.live import LiveConfig
 
 GOOD = """
 [asset]
@@ -121,7 +122,8 @@ def test_an_unknown_id_lists_the_shipped_ones(tmp_path: Path) -> None:
 
 
 def test_all_sections_of_an_asset_are_frozen() -> None:
-    asset = load_asset("tennessee_eastman")
+    live = {"live": LiveConfig(topic="plant/tennessee_eastman")}
+    asset = load_asset("tennessee_eastman").model_copy(update=live)
     before = copy.deepcopy(asset)
     sections: list[Any] = [asset, *(getattr(asset, name) for name in AssetConfig.model_fields)]
     for section in sections:
