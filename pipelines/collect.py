@@ -99,13 +99,13 @@ class Collector:
         self.tell()
 
     def tell(self) -> None:
-        """Say what was written since the last time."""
+        """Say what was taken since the last time, also what was known already."""
         counts: Counter[str] = Counter()
         for record in self._records.values():
             counts += record.counts
             record.counts.clear()
-        written = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
-        self._say(f"written: {written or 'nothing'}; {self._buffer.count} messages wait")
+        taken = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+        self._say(f"taken: {taken or 'nothing'}; {self._buffer.count} messages wait")
 
     def _keep(self) -> None:
         """On disk first, then the broker is told."""
@@ -147,7 +147,8 @@ class Collector:
         except Exception as error:  # noqa: BLE001 - of one asset, whatever it is: the others go on
             self._trouble(
                 record.place,
-                f"{record.place}: cannot be written ({error}); it is kept, and tried again",
+                f"{record.place}: cannot be written ({_first_line(error)}); it is kept, and tried "
+                "again",
             )
             every_s = AGAIN_S
         self._due_s[record.place] = self._passed_s() + every_s
@@ -157,7 +158,7 @@ class Collector:
             try:
                 record.maintain()
             except Exception as error:  # noqa: BLE001 - nothing is lost by it, and it comes again
-                self._say(f"{record.place}: its files cannot be tidied ({error}); tried again")
+                self._say(f"{record.place}: its files cannot be tidied ({_first_line(error)})")
 
     def _trouble(self, what: str, sentence: str) -> None:
         """Say what is wrong, once until it is otherwise."""
@@ -262,6 +263,10 @@ def _say_beginning(buffer: Buffer, records: Sequence[Record], say: Say) -> None:
             f"messages wait for {', '.join(others)}, which is not named now; name the assets again "
             "to have them written"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0]
 
 
 def _full(count: int) -> str:

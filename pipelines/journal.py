@@ -156,7 +156,7 @@ class JournalTable:
         """What is there under the names of these rows."""
         lead = self._key[0]
         found = rows_of(snapshot).filter(
-            pl.col(lead).is_between(rows[lead].min(), rows[lead].max())
+            pl.col(lead).is_between(pl.lit(rows[lead].min()), pl.lit(rows[lead].max()))
         )
         if self.table.partition_by:
             found = found.filter(pl.col(MONTH).is_in(rows[MONTH].unique().implode()))

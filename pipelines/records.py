@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, Literal, Protocol, cast
 
 import polars as pl
@@ -222,13 +223,8 @@ class AssetJournal:
         """Add what is not there yet."""
         refused: list[Refused] = []
         for kind, table in self._tables.items():
-            found: list[tuple[Heard, Row]] = []
-            for message in messages:
-                if self._kinds[message.topic] == kind:
-                    try:
-                        found.append((message, self._row(kind, message)))
-                    except ToldError as error:
-                        refused.append((message, str(error)))
+            ours = [one for one in messages if self._kinds[one.topic] == kind]
+            found = _read_all(partial(self._rows, kind), ours, refused)
             refused += _added(table, found)
             self.counts[f"{kind}s"] += len(found)
         self._quarantine.add(_as_quarantine(refused))
@@ -239,11 +235,11 @@ class AssetJournal:
         """All three tables."""
         _tidy(self._tables.values())
 
-    def _row(self, kind: str, message: Heard) -> Row:
+    def _rows(self, kind: str, message: Heard) -> list[Row]:
         if kind == "score":
-            return read_score(message.payload, asset=self._asset_id)
+            return [read_score(message.payload, asset=self._asset_id)]
         told = cast("Literal['alarm', 'event']", kind)
-        return read_told(message.payload, kind=told, asset=self._asset_id)
+        return [read_told(message.payload, kind=told, asset=self._asset_id)]
 
 
 class AgentsRecord:
@@ -282,13 +278,8 @@ class AgentsRecord:
     def write(self, messages: Sequence[Heard]) -> None:
         """Add what is not there yet; an agent that is gone is not gone once more."""
         gone = set(self.gone)
-        found: list[tuple[Heard, Row]] = []
         refused: list[Refused] = []
-        for message in messages:
-            try:
-                found += [(message, row) for row in self._rows(message, gone)]
-            except ToldError as error:
-                refused.append((message, str(error)))
+        found = _read_all(partial(self._rows, gone), messages, refused)
         refused += _added(self._table, found)
         self._quarantine.add(_as_quarantine(refused))
         self.gone = frozenset(gone)
@@ -300,7 +291,7 @@ class AgentsRecord:
         """The one table."""
         _tidy([self._table])
 
-    def _rows(self, message: Heard, gone: set[str]) -> list[Row]:
+    def _rows(self, gone: set[str], message: Heard) -> list[Row]:
         if not self.is_of(message.topic):
             raise ToldError("belongs to no asset that is collected, expected one; name it, too")
         health = read_health(message.payload)
@@ -311,6 +302,21 @@ class AgentsRecord:
             return rows
         gone.add(health.agent)
         return [] if was_gone else rows
+
+
+def _read_all(
+    rows_of: Callable[[Heard], list[Row]], messages: Sequence[Heard], refused: list[Refused]
+) -> list[tuple[Heard, Row]]:
+    """Rows beside the messages that they are of; those that cannot be read are refused."""
+    found: list[tuple[Heard, Row]] = []
+    for message in messages:
+        try:
+            found += [(message, row) for row in rows_of(message)]
+        except ToldError as error:
+            refused.append((message, str(error)))
+        except Exception as error:  # noqa: BLE001 - it would stop the others at every start
+            refused.append((message, f"led to {error!r}"))
+    return found
 
 
 def _added(table: JournalTable, found: Sequence[tuple[Heard, Row]]) -> list[Refused]:

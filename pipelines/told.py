@@ -4,14 +4,14 @@ The words are those of ``faultwatch_edge/messages.schema.json``, version 1.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeVar
 
 from faultwatch_edge.alarm import AlarmState
 from faultwatch_edge.errors import BundleError
-from faultwatch_edge.message import SCHEMA, Condition
+from faultwatch_edge.message import SCHEMA
 from faultwatch_edge.sources.json_payload import LARGEST_PAYLOAD
 from faultwatch_edge.strict_json import load_json, read_record
 from faultwatch_edge.times import to_datetime
@@ -19,6 +19,9 @@ from features.labels import POSSIBLE_YEARS
 
 Row = dict[str, object]
 Record = TypeVar("Record")
+Condition = Literal[
+    "asset_anomaly", "data_quality", "model_health", "sensor_fault", "device_health"
+]
 Status = Literal[
     "good", "failure", "function_check", "out_of_specification", "maintenance_required"
 ]
@@ -26,6 +29,7 @@ _STATES: Final[Mapping[str, frozenset[str]]] = {
     "alarm": frozenset(AlarmState),
     "event": frozenset({"active", "normal"}),
 }
+_PRIORITIES: Final = ("low", "medium", "high", "critical")
 _LARGEST_COUNT: Final = 2**63
 
 
@@ -52,7 +56,7 @@ class Told:
     kind: Literal["alarm", "event"]
     alarm_id: str
     asset: str
-    condition: Condition | Literal["device_health"]
+    condition: Condition
     sequence: int
     occurrence: int
     channel: str | None
@@ -65,7 +69,7 @@ class Told:
     score: float | None
     threshold: float
     contributors: tuple[Contributor, ...]
-    priority: Literal["low", "medium", "high", "critical"] | None
+    priority: str | None
     message: str
     cause: str | None
     consequence: str | None
@@ -137,8 +141,9 @@ def read_told(payload: bytes, *, kind: Literal["alarm", "event"], asset: str) ->
     _check(told.kind == kind, f"kind is '{told.kind}', expected '{kind}' on this topic")
     _check_asset(told.asset, asset)
     for name in ("state", "previous_state"):
-        found, known = getattr(told, name), sorted(_STATES[kind])
-        _check(found in known, f"{name} is {found!r:.60}, expected one of {', '.join(known)}")
+        _check_word(name, getattr(told, name), sorted(_STATES[kind]))
+    if told.priority is not None:
+        _check_word("priority", told.priority, _PRIORITIES)
     _check(told.sequence >= 1, f"sequence is {told.sequence}, expected 1 or more")
     row = _fields(told, "schema", "kind", "asset", "is_historical", "transition_at", "contributors")
     return row | {
@@ -236,6 +241,10 @@ def _check(holds: bool, problem: str) -> None:  # noqa: FBT001 - the check itsel
 
 def _check_asset(found: str, expected: str) -> None:
     _check(found == expected, f"asset is {found!r:.80}, expected '{expected}' on this topic")
+
+
+def _check_word(name: str, found: str, known: Sequence[str]) -> None:
+    _check(found in known, f"{name} is {found!r:.60}, expected one of {', '.join(known)}")
 
 
 def _fields(record: Told | Score | AssetHealth | Contributor, *without: str) -> Row:
