@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faultwatch_edge.config import read_config, spool_file
+from faultwatch_edge.config import read_broker, read_config, spool_file
 from faultwatch_edge.errors import BundleError, ConfigError
 from faultwatch_edge.orders import Order, read_order
 
@@ -168,6 +168,22 @@ def test_any_text_is_a_configuration_or_a_sentence(
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError):
         read_config(file)
+
+
+def test_a_file_with_a_broker_alone_is_read_by_the_same_rules(tmp_path: Path) -> None:
+    file = tmp_path / "broker.toml"
+    file.write_text('[mqtt]\nhost = "plant"\nca = "ca.pem"\n')
+    found = read_broker(file, client_id="collector")
+    assert (found.client_id, found.ca, found.used_port) == (
+        "collector",
+        str(tmp_path / "ca.pem"),
+        8883,
+    )
+    file.write_text('[mqtt]\nclient_id = "north"\n')
+    assert read_broker(file, client_id="collector").client_id == "north"
+    file.write_text("[mqtt]\nport = 70000\n")
+    with pytest.raises(ConfigError, match=r"mqtt\.port is 70000, expected 1 to 65535"):
+        read_broker(file, client_id="collector")
 
 
 def test_an_order_says_who_and_why() -> None:

@@ -10,11 +10,13 @@ import pytest
 from faultwatch_edge.agent import Agent
 from faultwatch_edge.alarm import AlarmState
 from faultwatch_edge.bundle import Bundle
-from faultwatch_edge.config import MqttConfig
+from faultwatch_edge.config import AssetSource, MqttConfig
 from faultwatch_edge.message import SCHEMA
 from faultwatch_edge.orders import Order
 from faultwatch_edge.score_row import score_record
+from faultwatch_edge.sources.incoming import Incoming
 from faultwatch_edge.topics import last_will
+from faultwatch_edge.watched import Watched
 
 NAN = float("nan")
 
@@ -51,6 +53,20 @@ def test_a_life_of_alarms_and_events_is_as_the_schema_says(bundle: Bundle, schem
     will = json.loads(last_will(MqttConfig())[1])
     for message in (*messages, *scores, will):
         jsonschema.validate(message, schema)
+
+
+def test_a_score_says_of_which_bundle_it_is(bundle: Bundle, schema: Any) -> None:
+    watched = Watched(bundle, AssetSource("pump.fwb", topic="plant/pump"), publish_scores=True)
+    records = []
+    for second in range(6):
+        body = json.dumps({"time": f"2026-01-01T00:00:0{second}Z", "flow": 10.0, "FQ-101": 5.0})
+        message = Incoming("plant/pump", body.encode(), is_again=False, number=second, qos=1)
+        records += watched.take(message, 1_800_000_000_000_000)
+    scores = [json.loads(one.body) for one in records if one.kind == "score"]
+    for one in scores:
+        jsonschema.validate(one, schema)
+    named = {(one["model_version"], one["bundle_sha256"]) for one in scores}
+    assert named == {(bundle.manifest.version, bundle.sha256)}
 
 
 def test_the_schema_knows_every_state(schema: Any) -> None:

@@ -109,6 +109,23 @@ def test_an_asset_without_channels_is_refused(tmp_path: Path) -> None:
     assert "channel: Field required" in refusal(tmp_path, GOOD.split("[[channel]]", maxsplit=1)[0])
 
 
+@pytest.mark.parametrize(
+    ("live", "sentence"),
+    [
+        ("topic = ''", "live.topic: String should have at least 1 character"),
+        ("topic = 'plant/#'", "[live] topic is 'plant/#', expected a topic without '+' and '#'"),
+        ("topic = 'p/x{channel}'", "expected {channel} as one whole level of it"),
+        ("topic = 'p'\nkeys = {mood = 'm'}", "[live] keys names 'mood', which this asset does not"),
+        ("topic = 'p'\nkeys = {flow = 'speed'}", "two channels have the same key"),
+        ("topic = 'p'\ntime_format = 'ns'", "live.time_format: Input should be 'iso', 's'"),
+    ],
+)
+def test_how_samples_look_at_the_broker_must_fit_the_channels(
+    tmp_path: Path, live: str, sentence: str
+) -> None:
+    assert sentence in refusal(tmp_path, f"{GOOD}[live]\n{live}\n")
+
+
 def test_a_file_that_is_no_utf8_says_how_to_save_it(tmp_path: Path) -> None:
     path = tmp_path / "pump_07.toml"
     path.write_bytes(GOOD.replace("data", "d\xe4ta").encode("latin-1"))
