@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -302,6 +303,28 @@ def test_the_numbers_of_a_new_buffer_hide_nothing(tmp_path: Path) -> None:
     anew = Tables(tmp_path, buffer_us=2)
     anew.hear(sample("flow", 2))
     assert anew.read()["samples"].height == 3
+
+
+def test_two_collectors_that_hear_the_same_write_it_once(tmp_path: Path) -> None:
+    both = [Tables(tmp_path / "both", buffer_us=number) for number in (1, 2)]
+    batches = [
+        [
+            *(sample(channel, second) for channel in CHANNELS for second in range(5 * batch, 20)),
+            *(heard(SCORES, score(second)) for second in range(5 * batch, 20)),
+            heard(ALARMS, told("alarm", batch, 1)),
+        ]
+        for batch in range(4)
+    ]
+
+    def write_all(tables: Tables) -> None:
+        for batch in batches:
+            tables.hear(*batch)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write_all, both))
+    alone = Tables(tmp_path / "alone")
+    write_all(alone)
+    check_same(both[0].read(), alone.read())
 
 
 @pytest.mark.parametrize(
