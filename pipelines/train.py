@@ -17,6 +17,7 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.keys import load_private_key, load_trusted_keys
 from features.channels import channel_names
+from features.injection import normal_deviations
 from features.labels import as_text
 from features.quality import assess_quality
 from features.remarks import in_time, unshown_remarks
@@ -34,6 +35,8 @@ from pipelines.candidate import (
     seal_certificate,
 )
 from pipelines.config import AssetConfig, load_asset
+from pipelines.contest import pick_challenger
+from pipelines.detectability import find_same_faults
 from pipelines.evaluate import certify_bundle, score_bundle
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
@@ -110,10 +113,11 @@ def train_asset(
             say=say,
         )
         say("replaying held-out running, labelled and injected faults")
-        cards = tuple(score_bundle(asset, who, one.bundle, history) for who, one in made.items())
-        chosen = _certified(asset, made.pop(asset.model.reconstructor), history, key, say=say)
+        cards, why = _in_order(asset, made, history)
+        chosen = _certified(asset, made.pop(cards[0].name), history, key, say=say)
         verdict = describe(cards, _champion(asset, registry, history, folder, settings))
-        note = "\n\n".join([verdict, history.learned(), *_unshown(asset, history, chosen)])
+        said = [verdict, why, history.learned(), *_unshown(asset, history, chosen)]
+        note = "\n\n".join(filter(None, said))
         registry.log_results(
             metrics=run_metrics(cards, chosen.bundle.certificate),
             figures={
@@ -128,6 +132,27 @@ def train_asset(
         registry.log_rivals([rival.path for rival in made.values()])
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
+
+
+def _in_order(
+    asset: AssetConfig, made: Mapping[str, Candidate], history: History
+) -> tuple[tuple[Scorecard, ...], str]:
+    """What each detector achieved, the challenger's first; why it is not the asset's own."""
+    cards = {who: score_bundle(asset, who, one.bundle, history) for who, one in made.items()}
+    found = find_same_faults(
+        [one.bundle for one in made.values()],
+        history.held_out,
+        history.intervals,
+        deviations=normal_deviations(history.normal, channel_names(asset.channel)),
+        seed=asset.model.seed,
+    )
+    picked, why = pick_challenger(
+        asset.model.reconstructor,
+        cards,
+        dict(zip(made, found, strict=True)),
+        seed=asset.model.seed,
+    )
+    return (cards[picked], *(card for who, card in cards.items() if who != picked)), why
 
 
 def basis_of(asset: AssetConfig, history: History) -> str:
@@ -209,7 +234,7 @@ def _make_all(
     key: Ed25519PrivateKey,
     logger: TrainingLogger,
     say: Say,
-) -> dict[ReconstructorName, Candidate]:
+) -> dict[str, Candidate]:
     """The asset's detector and its linear rivals, each exported and signed."""
     return {
         name: make_candidate(

@@ -135,8 +135,9 @@ class Up:
         return found
 
     def runs(self) -> list[dict[str, Any]]:
-        """Runs that the cron schedule made."""
-        made = call(f"{self.prefect}/flow_runs/filter", {"limit": 200}) or []
+        """Retrainings that the cron schedule made."""
+        asked = {"limit": 200, "flow_runs": {"tags": {"all_": ["retrain"]}}}
+        made = call(f"{self.prefect}/flow_runs/filter", asked) or []
         return [run for run in made if run["auto_scheduled"]]
 
     def completed(self) -> list[dict[str, Any]]:
@@ -278,16 +279,24 @@ def test_workers_see_this_home_and_these_servers_from_any_folder(
 def test_every_deployment_names_a_flow_of_ours_and_runs_one_at_a_time() -> None:
     plans = [Plan("a", "a.toml", "0 1 * * *"), Plan("b", "b.toml", "0 2 * * *")]
     deployments: Any = make_deployments(plans)["deployments"]
-    assert len(deployments) == 2 * len(plans)
+    flows = {"ingest", "monitor", "retrain", "train", "evaluate", "promote", "roll-back", "release"}
+    assert len(deployments) == len(flows) * len(plans)
     for deployment in deployments:
         module, name = deployment["entrypoint"].rsplit(".", 1)
-        assert getattr(import_module(module), name).name == name
+        assert getattr(import_module(module), name).name in flows & set(deployment["tags"])
         assert deployment["concurrency_limit"]["limit"] == 1
         assert deployment["work_pool"] == {"name": POOL}
         assert {TAG, deployment["name"]} <= set(deployment["tags"])
         assert deployment["parameters"] == {"asset_file": f"{deployment['name']}.toml"}
-    crons = [schedule["cron"] for one in deployments for schedule in one["schedules"]]
-    assert crons == ["0 1 * * *", "0 2 * * *"]
+    crons = {
+        (one["name"], one["entrypoint"].rsplit(".", 1)[1]): schedule["cron"]
+        for one in deployments
+        for schedule in one["schedules"]
+    }
+    assert crons["a", "retrain"] == "0 1 * * *"
+    assert crons["b", "retrain"] == "0 2 * * *"
+    assert crons["a", "monitor"] == crons["b", "monitor"]
+    assert len(crons) == 3 * len(plans)
 
 
 def test_a_child_that_dies_is_named_with_the_end_of_its_log(settings: Settings) -> None:
