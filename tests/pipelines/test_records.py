@@ -57,7 +57,6 @@ def told(kind: str, number: int, sequence: int) -> Body:
         "condition": "asset_anomaly",
         "sequence": sequence,
         "occurrence": 1,
-        "channel": None,
         "status": "out_of_specification",
         "state": states[(sequence + 1) % 2],
         "previous_state": "normal",
@@ -72,16 +71,17 @@ def told(kind: str, number: int, sequence: int) -> Body:
         "first_out": "flow",
         "priority": "high",
         "message": "Pump: differs",
-        "cause": None,
-        "consequence": None,
         "action": "look",
         "by": "Kim" if sequence == 2 else None,
         "reason": "seen" if sequence == 2 else None,
-        "is_historical": False,
-        "shadow": False,
+        **dict.fromkeys(("channel", "cause", "consequence")),
+        **dict.fromkeys(("is_historical", "shadow"), False),
         "model_version": 3,
         "bundle_sha256": SHA,
     }
+
+
+RAISED: Final = told("alarm", 0, 1)
 
 
 def score(second: int, sha: str = SHA) -> Body:
@@ -343,23 +343,11 @@ def test_two_collectors_that_hear_the_same_write_it_once(tmp_path: Path) -> None
         (heard(SCORES, score(0) | {"more": 1}), "more is not known, expected"),
         (heard(SCORES, score(0) | {"time": "soon"}), "time is 'soon', expected"),
         (heard(SCORES, score(0) | {"model_version": 2**63}), "is too large"),
-        (heard(EVENTS, told("alarm", 0, 1)), "kind is 'alarm', expected 'event'"),
-        (
-            heard(ALARMS, told("alarm", 0, 1) | {"state": "hushed"}),
-            "state is 'hushed', expected one of acknowledged, normal",
-        ),
-        (
-            heard(ALARMS, told("alarm", 0, 1) | {"priority": "utmost"}),
-            "priority is 'utmost', expected one of low",
-        ),
-        (
-            heard(ALARMS, told("alarm", 0, 1) | {"sequence": 0}),
-            "sequence is 0, expected 1 or more",
-        ),
-        (
-            heard(ALARMS, told("alarm", 0, 1) | {"onset_at": "2026-01-01"}),
-            "onset_at is '2026-01-01', expected a time such as",
-        ),
+        (heard(EVENTS, RAISED), "kind is 'alarm', expected 'event'"),
+        (heard(ALARMS, RAISED | {"state": "hushed"}), "state is 'hushed', expected one of ack"),
+        (heard(ALARMS, RAISED | {"priority": "utmost"}), "priority is 'utmost', expected one of"),
+        (heard(ALARMS, RAISED | {"sequence": 0}), "sequence is 0, expected 1 or more"),
+        (heard(ALARMS, RAISED | {"onset_at": "2026-01-01"}), "onset_at is '2026-01-01', expected"),
     ],
 )  # fmt: skip
 def test_a_bad_message_is_put_in_quarantine_with_its_reason_and_stops_nothing(
@@ -406,14 +394,3 @@ def test_what_belongs_to_no_asset_is_put_in_the_quarantine_of_all(tmp_path: Path
     (row,) = tables.read()["agents"].to_dicts()
     assert row["source"] == "faultwatch/fan_02/alarm"
     assert "belongs to no asset that is collected" in row["reason"]
-
-
-def test_tidying_changes_nothing_that_is_read(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
-    for second in range(20):
-        tables.hear(sample("flow", second), heard("faultwatch/pump_07/score", score(second)))
-    before = tables.read()
-    for record in (*tables.records, tables.agents):
-        record.maintain()
-    check_same(tables.read(), before)
-    assert len(list((tmp_path / "pump_07" / "scores").rglob("*.parquet"))) == 20 + 1
