@@ -19,6 +19,8 @@ SIGNIFICANCE = 0.01
 LEAST_SHIFT = 0.5
 """Standard deviations of normal running below which a shift is of no account."""
 
+ROUNDING = 1e-9
+"""Share of a level by which means of one value differ."""
 MARGIN = 0.25
 """Share of the span of earlier levels by which a level is beyond them."""
 
@@ -105,8 +107,9 @@ def _chance(
     before, now = (_block_means(frame, channel, block) for frame in (taught, new))
     if len(before) < LEAST_TAUGHT or len(now) < LEAST_NEW:
         return None
-    if np.ptp(before) <= 0.0:
-        return float(now.mean() == before[0])
+    rounding = ROUNDING * float(np.abs(before).max())
+    if np.ptp(before) <= rounding:
+        return float(abs(now.mean() - before[0]) <= rounding)
     if _was_there(before, float(now.mean()), len(now)):
         return 1.0
     return float(ttest_ind(before, now, equal_var=False).pvalue)
@@ -136,5 +139,6 @@ def _shift(before: pl.Series, now: pl.Series, channel: Channel) -> Shift:
     values = before.drop_nulls().to_numpy()
     level, spread = float(values.mean()), float(values.std())
     new = float(now.drop_nulls().to_numpy().mean())
-    deviations = (new - level) / spread if spread else float(np.copysign(np.inf, new - level))
+    stood = spread <= ROUNDING * abs(level)
+    deviations = float(np.copysign(np.inf, new - level)) if stood else (new - level) / spread
     return Shift(channel.name, channel.unit, level, new, deviations)

@@ -11,6 +11,8 @@ MOST_OUTSIDE = 0.05
 """Share of a channel's values outside its range from which it is not the range that is wrong."""
 MOST_SILENT = 0.5
 """Share of the time without any sample."""
+USUAL = 0.25
+"""The same from which silence is how the source is: a machine that is logged by the shift."""
 DAY_S = 86_400.0
 
 
@@ -30,7 +32,7 @@ def why_unfit(new: QualityReport, before: QualityReport | None) -> tuple[str, ..
 
 def _reasons(new: QualityReport, before: QualityReport | None) -> Iterator[str]:
     silent_s = new.gaps.total_s
-    if silent_s > MOST_SILENT * new.days_spanned * DAY_S:
+    if _silent_share(new) > MOST_SILENT and (before is None or _silent_share(before) <= USUAL):
         yield (
             f"for {in_time(silent_s)} of {in_time(new.days_spanned * DAY_S)} no sample came: "
             "look at the connection to the source, then ingest again"
@@ -38,6 +40,11 @@ def _reasons(new: QualityReport, before: QualityReport | None) -> Iterator[str]:
     known = {one.name: one for one in before.channels} if before is not None and before.rows else {}
     for channel in new.channels:
         yield from _channel_reasons(channel, known.get(channel.name))
+
+
+def _silent_share(report: QualityReport) -> float:
+    spanned_s = report.days_spanned * DAY_S
+    return report.gaps.total_s / spanned_s if spanned_s else 0.0
 
 
 def _channel_reasons(new: ChannelQuality, before: ChannelQuality | None) -> Iterator[str]:
@@ -54,7 +61,8 @@ def _channel_reasons(new: ChannelQuality, before: ChannelQuality | None) -> Iter
             f"channel '{new.name}' stands still at {value}, before it moved: mend the sensor, or "
             "label the time as maintenance"
         )
-    if new.outside_share > MOST_OUTSIDE:
+    was_inside = before is None or before.outside_share <= MOST_OUTSIDE
+    if was_inside and new.outside_share > MOST_OUTSIDE:
         yield (
             f"channel '{new.name}' is outside its range in {in_share(new.outside_share)} of its "
             "values: correct its unit at the source, or its range in the asset file"

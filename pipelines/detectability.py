@@ -21,6 +21,8 @@ ONSETS = 10
 STEPS = (4, 6, 8)
 """Sizes of the faults, 2, 4 and 8 standard deviations (`pipelines.placed_faults.SIZES`): in turn
 over onsets and channels, so that faint and loud ones count alike."""
+MOST = 1_000
+"""Faults that are put in, at most: with many channels each onset has others of them."""
 DRAWS = 2_000
 
 
@@ -103,12 +105,19 @@ def _found_at(
     last = int(np.searchsorted(life.times_us, at_us))
     place = Place(life, life.onset(last, windows_after), windows_after, seed)
     found: list[bool] = []
-    moving = [channel.name for channel in life.channels if deviations[channel.name] > 0]
-    for turn, name in enumerate(moving):
+    for turn, name in enumerate(_channels_at(life, number, deviations)):
         cells = place.cells(name, deviations[name])
         keys = [fault_key(kind, _step(kind, number + turn)) for kind in FAULT_KINDS]
         found += [place.delay_s(name, cells[key]) is not None for key in keys]
     return found
+
+
+def _channels_at(life: UntouchedRunning, number: int, deviations: Mapping[str, float]) -> list[str]:
+    """Channels that get faults at an onset; over the onsets all have their turn."""
+    moving = [channel.name for channel in life.channels if deviations[channel.name] > 0]
+    many = min(max(MOST // (ONSETS * len(FAULT_KINDS)), 1), len(moving))
+    first = number * many
+    return [moving[place % len(moving)] for place in range(first, first + many)]
 
 
 def _step(kind: FaultKind, turn: int) -> int:

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import polars as pl
-
 from faultwatch_edge.bundle import Bundle, read_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.keys import load_trusted_keys
 from features.channels import channel_names
 from features.injection import normal_deviations
-from features.labels import Interval
+from features.labels import Interval, not_normal
 from pipelines.config import AssetConfig
 from pipelines.detectability import Difference, difference, find_same_faults
 from pipelines.history import History, HistoryError
@@ -36,6 +34,8 @@ class Judged:
     contender: Contender
     alarms: tuple[tuple[str, str], ...]
     """Of each alarm: when it was raised, to the minute, and what it says."""
+    unjudged: tuple[str, ...]
+    """The same of those of which nobody has said anything."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,12 @@ class Judgement:
         mine, theirs = dict(self.challenger.alarms), dict(self.champion.alarms)
         gained = [f"{at}: {mine[at]}" for at in mine if at not in theirs]
         lost = [f"{at}: {theirs[at]}" for at in theirs if at not in mine]
-        return [*_listed("Alarms gained", gained), *_listed("Alarms lost", lost)]
+        unjudged = list(self.champion.unjudged)
+        return [
+            *_listed("Alarms gained", gained),
+            *_listed("Alarms lost", lost),
+            *_listed("Alarms of the champion of which nobody has said anything", unjudged),
+        ]
 
 
 def _listed(title: str, alarms: Sequence[str]) -> list[str]:
@@ -190,32 +195,43 @@ def _judge(
     replayed = replay(bundle, history.held_out)
     evaluation = judge_replay(bundle, history.held_out, replayed, history.intervals)
     raised = [(moment(one, "raised_at"), str(one["message"])) for one in raised_alarms(replayed)]
-    unjudged = unlabelled([at for at, _ in raised], history.intervals)
+    said = tuple((f"{at:%Y-%m-%d %H:%M}", text) for at, text in raised)
+    standing = standing_since(bundle, replayed, history.intervals)
+    until = history.held_out["time"][-1] if standing is not None else None
+    is_judged = [
+        _is_judged(history.intervals, at, until if at == standing else None) for at, _ in raised
+    ]
+    unjudged = tuple(
+        ": ".join(one) for one, known in zip(said, is_judged, strict=True) if not known
+    )
     contender = Contender(
         version=int(version.version),
         learned_to=registry.learned_to(version),
         promise=Promise(bundle.manifest.threshold),
         normal=evaluation.normal,
         faults=evaluation.faults,
-        unjudged_alarms=unjudged,
-        standing_since=standing_since(replayed, history.intervals),
+        unjudged_alarms=len(unjudged),
+        standing_since=standing,
     )
-    return Judged(contender, tuple((f"{at:%Y-%m-%d %H:%M}", text) for at, text in raised))
+    return Judged(contender, said, unjudged)
 
 
-def standing_since(replayed: Replay, intervals: Sequence[Interval]) -> datetime | None:
+def standing_since(
+    bundle: Bundle, replayed: Replay, intervals: Sequence[Interval]
+) -> datetime | None:
     """When the alarm was raised that still stands at the end, if that counts as normal running."""
     alarms = [one for one in replayed.messages if one["kind"] == "alarm"]
     if not alarms or alarms[-1]["state"] not in STANDING:
         return None
     raised = moment(alarms[-1], "raised_at")
-    is_labelled = any(one.start <= raised < one.end for one in intervals if one.kind != "nuisance")
-    return None if is_labelled else raised
+    window = bundle.manifest.window
+    upset = not_normal(intervals, tail_s=(window.length - 1) * window.sample_period_s)
+    is_excused = any(one.start <= raised <= one.end for one in upset)
+    return None if is_excused else raised
 
 
-def unlabelled(times: Sequence[object], intervals: Sequence[Interval]) -> int:
-    """How many of some instants lie in no labelled interval, nuisances included."""
-    frame = pl.DataFrame({"time": times}, schema={"time": pl.Datetime("us", "UTC")})
-    for one in intervals:
-        frame = frame.filter((pl.col("time") < one.start) | (pl.col("time") >= one.end))
-    return frame.height
+def _is_judged(intervals: Sequence[Interval], at: datetime, until: datetime | None) -> bool:
+    """Whether somebody said what an alarm was; of one that stands, to the end."""
+    return any(
+        one.start <= at <= one.end and (until is None or one.end >= until) for one in intervals
+    )

@@ -28,7 +28,7 @@ from features.schema import samples_schema
 from pipelines.config import AssetConfig, load_asset
 from pipelines.historian import Historian
 from pipelines.judging import standing_since
-from pipelines.labelling import counted_intervals, read_labels
+from pipelines.labelling import counted_intervals, find_baseline, read_labels
 from pipelines.promise import Promise
 from pipelines.replay import judge_replay, replay
 from pipelines.schedules import DRIFT, ended_runs, resource_of, runs_of
@@ -87,22 +87,27 @@ def look(asset: AssetConfig, settings: Settings, *, at: datetime) -> Findings:
     registry = Registry(settings, asset.asset.id)
     champion = registry.champion()
     learned_to = None if champion is None else registry.learned_to(champion)
-    if champion is None or learned_to is None:
+    if champion is None:
         return Findings(asset.asset.id, None, ())
+    if learned_to is None:
+        unknown = "what it learned from is not noted: train it again"
+        return Findings(asset.asset.id, int(champion.version), (), quiet=unknown)
     historian = Historian(settings.historian_address, asset.asset.id, asset.channel)
-    intervals = counted_intervals(read_labels(asset, settings))
+    labels = read_labels(asset, settings)
+    intervals, baseline = counted_intervals(labels), find_baseline(labels)
     span = historian.span()
     since = learned_to + timedelta(microseconds=1)
     if span is None or span[1] < since:
         return Findings(asset.asset.id, int(champion.version), ())
-    since = max(since, span[1] - MOST_DAYS)
     taught_from = learned_to - timedelta(days=asset.retrain.lookback_days)
+    taught_from = max(taught_from, baseline.start) if baseline else taught_from
+    newest_from = max(since, span[1] - MOST_DAYS)
     taught, new = (
         hourly_means(asset, historian, intervals, start, end)
-        for start, end in ((taught_from, since), (since, None))
+        for start, end in ((taught_from, since), (newest_from, None))
     )
     shifts = find_shifts(taught, new, asset.channel, block=BLOCK)
-    newest = historian.read(max(since, span[1] - _replayed(asset)))
+    newest = newest_rows(historian, newest_from, most=REPLAYED)
     with TemporaryDirectory() as scratch:
         path = registry.download(champion, Path(scratch))
         bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
@@ -110,15 +115,19 @@ def look(asset: AssetConfig, settings: Settings, *, at: datetime) -> Findings:
         asset.asset.id,
         int(champion.version),
         (
-            *(f"{shift} since {since:%Y-%m-%d}" for shift in shifts),
+            *(f"{shift} since {newest_from:%Y-%m-%d}" for shift in shifts),
             *_alarms(asset, bundle, newest, intervals),
         ),
         _why_quiet(asset, registry, at),
     )
 
 
-def _replayed(asset: AssetConfig) -> timedelta:
-    return REPLAYED * timedelta(seconds=asset.window.sample_period_s)
+def newest_rows(historian: Historian, since: datetime, *, most: int) -> pl.DataFrame:
+    """The newest samples, at most so many; the earlier ones are read and let go in slices."""
+    kept: list[pl.DataFrame] = []
+    for part in historian.slices(since, None):
+        kept = [pl.concat([*kept, part]).tail(most)]
+    return kept[0] if kept else historian.read(since)
 
 
 def hourly_means(
@@ -151,7 +160,7 @@ def _alarms(
     replayed = replay(bundle, rows)
     normal = judge_replay(bundle, rows, replayed, intervals).normal
     promise = Promise(bundle.manifest.threshold)
-    since = standing_since(replayed, intervals)
+    since = standing_since(bundle, replayed, intervals)
     if since is not None:
         yield f"it stands in alarm since {since:%Y-%m-%d %H:%M} UTC, and nobody called it a fault"
     elif normal.days and promise.verdict(normal) == "more than promised":

@@ -11,9 +11,14 @@ from enum import Enum
 from pipelines.detectability import Difference
 from pipelines.promise import Promise
 from pipelines.replay import FoundFault, NormalRunning
+from pipelines.threshold import days_needed
 
 WORSE_POINTS = 2.0
 """Percentage points by which a challenger may find less than the champion."""
+LEAST_CHECKED = 0.25
+"""Unseen normal running that is needed, as a share of the days in which a budget has one alarm."""
+MORE_ALARMS = 1
+"""False alarms that a challenger beyond its budget may raise more than the champion: chance."""
 
 
 class Outcome(Enum):
@@ -86,9 +91,8 @@ def decide(
 
     It does if a device would take it, its false alarms are within the budget, and it finds no less
     than the champion: at most `WORSE_POINTS` less of the same injected faults and of the labelled
-    ones. Newer data break the tie. What the champion finds does not count where it alarms beyond
-    its budget or all the time; if nobody has judged those alarms, a fault that lasts would be
-    learned as normal, and a person has to say first.
+    ones. Newer data break the tie. Where the champion alarms beyond its budget or all the time and
+    nobody has judged it, a fault that lasts would be learned as normal: a person has to say first.
 
     Args:
         challenger: what was trained last.
@@ -99,11 +103,23 @@ def decide(
     """
     if flaw:
         return Decision(Outcome.REFUSED, f"a device would refuse it: {flaw}")
-    if not challenger.normal.days:
+    if by_itself := _by_itself(challenger):
+        return by_itself
+    if champion is None:
+        return Decision(Outcome.PROMOTED, f"the first: {challenger.false_alarms}")
+    if champion.is_upset:
+        return _instead_of_upset(challenger, champion, detected)
+    return _against(challenger, champion, detected)
+
+
+def _by_itself(challenger: Contender) -> Decision | None:
+    """Why it is not promoted, whatever the champion does; None = it may be."""
+    if challenger.normal.days < LEAST_CHECKED * days_needed(challenger.promise.rate):
         return Decision(
             Outcome.LEFT_TO_A_PERSON,
-            "no unseen normal running is there to check its false alarms by; ingest more, or "
-            "promote it by hand",
+            f"{challenger.normal.days:.2g} days of unseen normal running are too few to check its "
+            f"false alarms by (budget {challenger.promise.rate:g} a day); ingest more, raise "
+            "[retrain] holdout_days, or promote it by hand",
         )
     if challenger.exceeds_budget:
         return Decision(
@@ -111,15 +127,17 @@ def decide(
             f"{challenger.false_alarms} are more than promised; learn from more normal running, "
             "or label what was none",
         )
-    if champion is None:
-        return Decision(Outcome.PROMOTED, f"the first: {challenger.false_alarms}")
-    return _against(challenger, champion, detected)
+    if challenger.standing_since is not None:
+        return Decision(
+            Outcome.LEFT_TO_A_PERSON,
+            f"it stands in alarm itself since {_minute(challenger.standing_since)}: if that was a "
+            "fault or maintenance, say so with `faultwatch label`",
+        )
+    return None
 
 
 def _against(challenger: Contender, champion: Contender, detected: Difference | None) -> Decision:
     name = f"version {champion.version}, the champion"
-    if champion.is_upset:
-        return _instead_of_upset(challenger, champion)
     if detected is None:
         return Decision(
             Outcome.LEFT_TO_A_PERSON,
@@ -127,48 +145,67 @@ def _against(challenger: Contender, champion: Contender, detected: Difference | 
             "promote it by hand",
         )
     if worse := list(_worse(challenger, champion, detected)):
-        return Decision(Outcome.REFUSED, f"it finds {'; it finds '.join(worse)} {name}")
-    if not _is_newer(challenger, champion) and detected.points <= 0.0:
-        return Decision(
-            Outcome.REFUSED, f"it learned from no newer data, and finds {detected} {name}"
-        )
-    return Decision(
-        Outcome.PROMOTED,
-        f"{challenger.false_alarms}; it finds {detected} {name}, and learned from newer data",
-    )
+        return Decision(Outcome.REFUSED, f"it {'; it '.join(worse)} {name}")
+    promoted = f"{challenger.false_alarms}; it finds {detected} {name}"
+    if _is_newer(challenger, champion):
+        return Decision(Outcome.PROMOTED, f"{promoted}, and learned from newer data")
+    if detected.interval[0] > 0.0:
+        return Decision(Outcome.PROMOTED, promoted)
+    return Decision(Outcome.REFUSED, f"it learned from no newer data, and finds {detected} {name}")
 
 
-def _instead_of_upset(challenger: Contender, champion: Contender) -> Decision:
-    """What the champion finds does not count: whoever always alarms finds everything."""
+def _instead_of_upset(
+    challenger: Contender, champion: Contender, detected: Difference | None
+) -> Decision:
+    """A champion that alarms in what counts as normal running: do people say that it is wrong?"""
     since = champion.standing_since
-    what = (
-        f"has stood in alarm since {since:%Y-%m-%d %H:%M} UTC"
+    what = f"version {champion.version}, the champion, " + (
+        f"has stood in alarm since {_minute(since)}"
         if since is not None
         else f"raised more than its budget ({champion.false_alarms})"
     )
     if champion.unjudged_alarms:
         return Decision(
             Outcome.LEFT_TO_A_PERSON,
-            f"version {champion.version}, the champion, {what}, and of {champion.unjudged_alarms} "
-            "of its alarms nobody has said whether they were right: a fault that lasts would be "
-            "learned as normal running; say so with `faultwatch label`",
+            f"{what}, and of {champion.unjudged_alarms} of its alarms nobody has said whether they "
+            "were right: a fault that lasts would be learned as normal running; say so with "
+            "`faultwatch label`",
+        )
+    compared = None if since is not None else detected  # who always alarms finds everything
+    if worse := list(_worse(challenger, champion, compared)):
+        return Decision(
+            Outcome.LEFT_TO_A_PERSON, f"{what}; but the challenger {'; it '.join(worse)} it"
         )
     return Decision(
         Outcome.PROMOTED,
-        f"{challenger.false_alarms}; version {champion.version}, the champion, {what}, and people "
-        "said that this was normal running",
+        f"{challenger.false_alarms}; {what}, and people said that this was normal running",
     )
 
 
-def _worse(challenger: Contender, champion: Contender, detected: Difference) -> Iterator[str]:
-    """In what the challenger finds less."""
-    if detected.points < -WORSE_POINTS:
-        yield str(detected)
-    lost = champion.found_faults - challenger.found_faults
-    if champion.faults and 100.0 * lost / len(champion.faults) > WORSE_POINTS:
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _worse(
+    challenger: Contender, champion: Contender, detected: Difference | None
+) -> Iterator[str]:
+    """In what the challenger is worse; the champion's name follows."""
+    if detected is not None and detected.points < -WORSE_POINTS:
+        yield f"finds {detected}"
+    theirs = {fault.onset for fault in champion.faults if fault.delay_s is not None}
+    ours = {fault.onset for fault in challenger.faults if fault.delay_s is not None}
+    lost = theirs - ours
+    if 100.0 * len(lost) > WORSE_POINTS * len(champion.faults):
+        first = _minute(min(lost))
         yield (
-            f"{challenger.found_faults} instead of {champion.found_faults} of "
-            f"{len(champion.faults)} labelled faults, fewer than"
+            f"misses {len(lost)} of the {len(theirs)} labelled faults that are found (the first "
+            f"of {first}) by"
+        )
+    more = challenger.normal.alarms - champion.normal.alarms
+    if more > MORE_ALARMS and challenger.normal.per_day > challenger.promise.rate:
+        yield (
+            f"raises {challenger.normal.alarms} instead of {champion.normal.alarms} false alarms "
+            f"in {challenger.normal.days:.1f} days, beyond its budget and more than"
         )
 
 

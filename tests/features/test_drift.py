@@ -68,6 +68,14 @@ def test_what_stood_still_and_moves_now_is_told() -> None:
     assert shifted(still, running(10, begin=30).with_columns(flow=pl.lit(3.0))) == []
 
 
+def test_means_of_one_value_that_differ_by_rounding_are_no_drift() -> None:
+    still = [running(30), running(8, begin=30)]
+    for level in (37.33, 0.1, 1e9 / 3):
+        taught, new = (frame.with_columns(flow=pl.lit(level)) for frame in still)
+        ragged = new.with_columns(flow=pl.when(pl.int_range(pl.len()) % 7 > 0).then(pl.col("flow")))
+        assert shifted(taught, ragged) == []
+
+
 def test_missing_values_and_half_days_do_not_count() -> None:
     new = running(10, begin=30, flow=1.0).with_columns(
         flow=pl.when(pl.col("time").dt.hour() < 14).then(pl.col("flow"))

@@ -88,3 +88,12 @@ def test_a_source_that_was_mostly_silent_is_said() -> None:
     silent = rows.filter((pl.col("time") < START + HOUR) | (pl.col("time") > START + 40 * HOUR))
     (reason,) = why_unfit(new(silent), BEFORE)
     assert reason.startswith("for 1.63 d of 2.08 d no sample came")
+
+
+def test_a_source_that_always_was_silent_by_the_shift_and_a_range_that_never_held_may_teach() -> (
+    None
+):
+    by_the_shift = new(noise(9_000).filter(pl.col("time").dt.hour() < 8))
+    assert why_unfit(by_the_shift, by_the_shift) == ()
+    wrong = new(noise().with_columns(flow=pl.col("flow") + 20.0))
+    assert why_unfit(wrong, wrong) == ()

@@ -20,9 +20,10 @@ from features.labels import Interval, outside
 from features.source import SourceConfig
 from models.config import AlarmConfig, ModelConfig
 from pipelines.candidate import Candidate, Origin, asset_windows, make_candidate, seal_certificate
-from pipelines.certificate import ONSETS, SIZES, certify
+from pipelines.certificate import ONSETS, certify
 from pipelines.config import AssetConfig, AssetInfo
 from pipelines.onsets import UntouchedRunning
+from pipelines.placed_faults import SIZES
 from pipelines.replay import moment, raised_alarms, replay
 
 TIME = pl.Datetime("us", "UTC")

@@ -48,8 +48,8 @@ def free_port() -> int:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, pump: Any) -> Iterator[Settings]:
     changed: dict[str, Any] = {"mlflow_port": free_port(), "prefect_port": free_port()}
-    if request.param == "postgresql":
-        address = request.getfixturevalue("postgres")
+    address = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    if address is not None:
         changed["server_database"] = SecretStr(address)
     pump.settings = pump.settings.model_copy(update=changed)
     yield pump.settings
@@ -57,7 +57,7 @@ def settings(request: pytest.FixtureRequest, pump: Any) -> Iterator[Settings]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    if request.param == "postgresql":
+    if address is not None:
         with psycopg.connect(address, autocommit=True) as connection:
             for name in (MLFLOW_DATABASE, PREFECT_DATABASE):
                 connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -186,7 +186,7 @@ def have_gate_judge(plant: Plant, client: SyncPrefectClient, pump: Any, device: 
     verdict = verdict_of(plant.registry.version_of("2"))
     assert verdict is not None
     assert verdict.outcome == "refused"
-    assert "instead of 1 of 1 labelled faults" in verdict.reason
+    assert "misses 1 of the 1 labelled faults" in verdict.reason
     assert pulled(plant.settings, device, pump) == "small_pump-1.fwb"
 
     pump.set("\non_delay_s = 36000.0", "")
