@@ -145,6 +145,15 @@ def make_parser() -> argparse.ArgumentParser:
         verb.set_defaults(run=run)
         _add_options(verb, name)
 
+    _add_services(commands)
+    keys = commands.add_parser("keys", help="make the key pair that signs bundles")
+    keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
+    keys.set_defaults(run=verbs.do_keys)
+    return parser
+
+
+def _add_services(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Verbs that run until they are stopped."""
     collect = commands.add_parser(
         "collect", help="keep what devices publish by MQTT, until it is stopped"
     )
@@ -159,11 +168,6 @@ def make_parser() -> argparse.ArgumentParser:
         "--cron", help="schedule of the retrainings; default: each asset's [retrain] cron"
     )
     up.set_defaults(run=verbs.do_up)
-
-    keys = commands.add_parser("keys", help="make the key pair that signs bundles")
-    keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
-    keys.set_defaults(run=verbs.do_keys)
-    return parser
 
 
 def _add_backtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
