@@ -161,7 +161,7 @@ def test_folders_of_artifacts_hold_from_anywhere_and_addresses_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Settings(home=Path("home")).artifacts_address == f"file://{tmp_path}/home/artifacts"
+    assert Settings(home=Path("own")).artifacts_address == f"file://{tmp_path}/own/artifacts"
     assert Settings(artifacts="kept").artifacts_address == f"file://{tmp_path}/kept"
     assert Settings(artifacts="s3://plant/mlflow/").artifacts_address == "s3://plant/mlflow"
     with pytest.raises(
