@@ -53,6 +53,7 @@ PLANNED_S = 30.0
 KEPT = {
     f"FAULTWATCH_{name}"
     for name in (
+        "MQTT_PASSWORD",
         "SERVER_DATABASE",
         "MLFLOW_ADMIN_PASSWORD",
         "MLFLOW_FLOWS_PASSWORD",
