@@ -42,6 +42,7 @@ EXPECTED = {
     "pipelines.historian": ("HistorianError",),
     "pipelines.history": ("HistoryError",),
     "pipelines.ingest": ("IngestError",),
+    "pipelines.retrain": ("RetrainingError",),
     "pipelines.settings": ("SettingsError",),
     "pipelines.tables": ("TableError",),
     "pipelines.train": ("TrainingError",),
@@ -81,7 +82,9 @@ def _prepare_environment(*, has_flow: bool) -> None:
 
 
 def _asset_files(options: argparse.Namespace) -> list[str]:
-    """Asset files that the verb names."""
+    """Asset files that the verb names; one that is taken off may be gone."""
+    if getattr(options, "off", False):
+        return []
     return [*getattr(options, "assets", []), *filter(None, [getattr(options, "asset", None)])]
 
 

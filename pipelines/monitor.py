@@ -192,11 +192,7 @@ def find_overdue(client: SyncPrefectClient, asset_id: str, *, at: datetime) -> s
         deployment = client.read_deployment_by_name(f"retrain/{asset_id}")
     except ObjectNotFound:
         return ""
-    ended = [
-        run
-        for run in ended_runs(client, deployment)
-        if run.state_type is not StateType.CANCELLED  # one came while another was running
-    ]
+    ended = ended_runs(client, deployment)
     failed = list(takewhile(lambda run: run.state_type is not StateType.COMPLETED, ended))
     if failed:
         last = failed[0]

@@ -1,5 +1,6 @@
 """Promote and roll back: a person moves the alias ``champion``; who, when and why is kept."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from prefect import flow
@@ -31,21 +32,44 @@ def promote_version(
 
 
 def roll_back_champion(registry: Registry, *, at: datetime, by: str, reason: str) -> Promotion:
-    """Make the champion before the present one the champion again.
+    """Undo the newest promotion that still stands: the champion before it is one again.
 
     Raises:
         RegistryError: there was no other champion.
     """
-    present = int(registry.version_of("champion").version)
-    earlier = [
-        promotion.version for promotion in registry.champions() if promotion.version != present
-    ]
-    if not earlier:
+    registry.settle()
+    standing = standing_champions(registry.champions())
+    if len(standing) < 2:  # noqa: PLR2004 - the present one, and one before it
+        present = standing[-1] if standing else "none"
         raise RegistryError(
-            f"{registry.asset_id}: version {present} is the only champion there ever was; "
-            "promote another version instead"
+            f"{registry.asset_id}: there is no champion before the present one ({present}) that "
+            "was not taken back; promote another version instead"
         )
-    return promote_version(registry, str(earlier[0]), at=at, by=by, reason=reason)
+    return promote_version(registry, str(standing[-2]), at=at, by=by, reason=reason)
+
+
+def standing_champions(history: Sequence[Promotion]) -> list[int]:
+    """Versions that were champion and not taken back, the present one last.
+
+    To promote the one before the present is to take the present one back.
+
+    Args:
+        history: the newest first.
+
+    Example:
+        >>> at = datetime(2026, 1, 1, tzinfo=UTC)
+        >>> standing_champions([Promotion(version, at, "anna", "") for version in (1, 3, 2, 1)])
+        [1, 2, 3, 1]
+        >>> standing_champions([Promotion(version, at, "anna", "") for version in (2, 3, 2, 1)])
+        [1, 2]
+    """
+    standing: list[int] = []
+    for promotion in reversed(history):
+        if promotion.version in standing[-2:-1]:
+            standing.pop()
+        elif promotion.version not in standing[-1:]:
+            standing.append(promotion.version)
+    return standing
 
 
 @flow(name="promote", description="Make a registered bundle the champion.")

@@ -53,15 +53,18 @@ def mirror_champion(registry: Registry, settings: Settings) -> Path | None:
         return None
     folder = settings.releases / registry.asset_id
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-        fetched = release_bundle(registry, settings, "champion", Path(scratch))
-        for path in Path(scratch).iterdir():
-            path.replace(folder / path.name)
-    released = folder / fetched.name
-    for other in folder.glob("*.fwb"):
-        if other != released:
-            other.unlink()
-    return released
+    while True:
+        champion = registry.champion_version()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+            fetched = release_bundle(registry, settings, str(champion), Path(scratch))
+            for path in Path(scratch).iterdir():
+                path.replace(folder / path.name)
+        released = folder / fetched.name
+        for other in folder.glob("*.fwb"):
+            if other != released:
+                other.unlink(missing_ok=True)
+        if registry.champion_version() == champion:  # nobody promoted or took back meanwhile
+            return released
 
 
 @flow(name="release", description="Write the champion's bundle for devices.")

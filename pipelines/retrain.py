@@ -5,34 +5,41 @@ by the next one, whatever step it was in.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from typing_extensions import override
 
+from features.findings import QualityReport
 from features.labels import outside
-from features.quality import assess_quality
+from features.quality import QualityTally
 from features.quality_gate import why_unfit
 from pipelines.config import AssetConfig, load_asset
 from pipelines.historian import Historian
 from pipelines.history import History, read_history
 from pipelines.ingest import ingest
-from pipelines.judging import Judgement, judge_version
+from pipelines.judging import judge_version
+from pipelines.processes import this_process
 from pipelines.promote import promote_version
 from pipelines.promotion_gate import Outcome
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
-from pipelines.tracking import RegisteredVersion, Registry
+from pipelines.tracking import PROCESS_TAG, RegisteredVersion, Registry
 from pipelines.train import basis_of, train_asset
 from pipelines.verdicts import Verdict, note_verdict, verdict_of
 
 Say = Callable[[str], None]
+Clock = Callable[[], datetime]
+UNFIT = "unfit samples"
 INSTANT = timedelta(microseconds=1)
 BY = "retrain"
 """Who promoted, where it was this flow."""
+
+
+class RetrainingError(Exception):
+    """Samples that may not teach; the message says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +68,26 @@ def find_unfit(asset: AssetConfig, settings: Settings, history: History) -> tupl
     since = registry.learned_to(champion) if champion is not None else None
     if since is None:
         return ()
+    first = since - timedelta(days=asset.retrain.lookback_days)
+    new = _quality(asset, settings, history, since + INSTANT, None)
+    return why_unfit(new, _quality(asset, settings, history, first, since)) if new.rows else ()
+
+
+def _quality(
+    asset: AssetConfig,
+    settings: Settings,
+    history: History,
+    start: datetime,
+    end: datetime | None,
+) -> QualityReport:
+    """Quality of normal running; gaps are those of the source, not of what was labelled."""
     historian = Historian(settings.historian_address, asset.asset.id, asset.channel)
-    before, new = (
-        assess_quality(
-            (outside(part, history.intervals) for part in historian.slices(start, end)),
-            asset.channel,
-            window=asset.window,
-            false_alarms_per_day=None,
-        )
-        for start, end in ((None, since + INSTANT), (since + INSTANT, None))
-    )
-    return why_unfit(new, before) if new.rows else ()
+    normal, every = QualityTally(asset.channel), QualityTally(asset.channel)
+    for part in historian.slices(start, end):
+        normal.add(outside(part, history.intervals))
+        every.add(part)
+    report, whole = (tally.report(asset.window, None) for tally in (normal, every))
+    return replace(report, gaps=whole.gaps, days_spanned=whole.days_spanned)
 
 
 def find_challenger(
@@ -88,49 +104,54 @@ def find_challenger(
     newest = next(iter(registry.versions()), None)
     if newest is not None and registry.basis(newest) == basis_of(asset, history):
         return newest
-    tags = {"reason": reason, "flow": "retrain"}
+    tags = {"reason": reason, PROCESS_TAG: this_process()}
     trained = train_asset(asset, settings, at=at, tags=tags, say=say)
     return registry.version_of(str(trained.version))
 
 
 def is_finished(registry: Registry, version: RegisteredVersion) -> bool:
-    """Whether the gate has judged a version, and what it said was done."""
+    """Whether nothing is left to do with a version: it was champion, or the gate kept it back."""
+    if any(one.version == int(version.version) for one in registry.champions()):
+        return True
     verdict = verdict_of(version)
-    if verdict is None:
-        return False
-    since = [one for one in registry.champions() if one.at >= verdict.at]
-    return verdict.outcome != Outcome.PROMOTED.value or bool(since)
+    return verdict is not None and verdict.outcome != Outcome.PROMOTED.value
 
 
 def judge_and_promote(
-    asset: AssetConfig, settings: Settings, history: History, version: int, *, at: datetime
+    asset: AssetConfig, settings: Settings, history: History, version: int, *, clock: Clock
 ) -> tuple[Verdict, str]:
     """Ask the gate, write down what it says, and do it; return it with its note.
 
-    What was written down and not done by a run that was killed is done now.
+    What was written down and not done by a run that was killed is done now. If a person has made
+    another version the champion meanwhile, it is judged anew, beside that one.
     """
     registry = Registry(settings, asset.asset.id)
     registered = registry.version_of(str(version))
     verdict, note = verdict_of(registered), ""
-    if verdict is None:
-        judgement: Judgement = judge_version(asset, settings, history, registered)
-        said = judgement.decision
-        verdict, note = Verdict(said.outcome.value, said.reason, at), judgement.note()
-        note_verdict(registry, registered, verdict, note)
-    if verdict.outcome == Outcome.PROMOTED.value:
-        promote_version(registry, str(version), at=at, by=BY, reason=verdict.reason)
-    return verdict, note
+    while True:
+        beside = registry.champion_version()
+        if verdict is None or verdict.beside != beside:
+            judgement = judge_version(asset, settings, history, registered)
+            said = judgement.decision
+            note = judgement.note()
+            verdict = Verdict(said.outcome.value, said.reason, clock(), beside)
+            note_verdict(registry, registered, verdict, note)
+        if verdict.outcome != Outcome.PROMOTED.value:
+            return verdict, note
+        if registry.champion_version() == beside:
+            promote_version(registry, str(version), at=clock(), by=BY, reason=verdict.reason)
+            return verdict, note
 
 
 def retrain_asset(
-    asset: AssetConfig, settings: Settings, *, at: datetime, reason: str, say: Say
+    asset: AssetConfig, settings: Settings, *, clock: Clock, reason: str, say: Say
 ) -> Retrained:
     """Train on what the historian holds, judge the challenger, promote it if it is better.
 
     Args:
         asset: the asset.
         settings: historian, MLflow, keys, folder of releases.
-        at: now.
+        clock: tells the time: a training takes a while, and a promotion has a time of its own.
         reason: why now; kept with the MLflow run.
         say: takes a sentence on what is going on.
 
@@ -139,35 +160,23 @@ def retrain_asset(
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     registry = Registry(settings, asset.asset.id)
-    if lost := registry.end_lost_runs("retrain"):
-        say(f"{lost} run that was killed is marked so" if lost == 1 else f"{lost} runs were killed")
+    for name in registry.end_lost_runs():
+        say(f"'{name}' was killed, and is marked so")
     registry.settle()
+    mirror_champion(registry, settings)
     history = read_history(asset, settings)
     if unfit := find_unfit(asset, settings, history):
-        return Retrained("unfit samples", "; ".join(unfit))
-    challenger = find_challenger(asset, settings, history, at=at, reason=reason, say=say)
+        return Retrained(UNFIT, "; ".join(unfit))
+    challenger = find_challenger(asset, settings, history, at=clock(), reason=reason, say=say)
     version = int(challenger.version)
     if is_finished(registry, challenger):
         before = verdict_of(challenger)
-        said = f"; the gate said: {before.outcome}, {before.reason}" if before else ""
-        return Retrained("nothing new", f"no sample or label since its training{said}", version)
+        told = f"; the gate said: {before.outcome}, {before.reason}" if before else ""
+        return Retrained("nothing new", f"no sample or label since its training{told}", version)
     say("comparing challenger and champion")
-    verdict, note = judge_and_promote(asset, settings, history, version, at=at)
+    verdict, note = judge_and_promote(asset, settings, history, version, clock=clock)
+    mirror_champion(registry, settings)
     return Retrained(verdict.outcome, verdict.reason, version, note)
-
-
-@task(name="train and judge", cache_policy=NO_CACHE)
-def _train_and_judge(asset_file: str, reason: str, at: datetime) -> Retrained:
-    say = get_run_logger().info
-    return retrain_asset(load_asset(asset_file), Settings(), at=at, reason=reason, say=say)
-
-
-@task(name="release", cache_policy=NO_CACHE)
-def _release(asset_file: str) -> None:
-    settings, asset = Settings(), load_asset(asset_file)
-    released = mirror_champion(Registry(settings, asset.asset.id), settings)
-    if released is not None:
-        get_run_logger().info("devices find %s in %s", released.name, released.parent)
 
 
 @flow(name="retrain", description="Take in what is new, train, and promote what is better.")
@@ -178,13 +187,23 @@ def retrain(asset_file: str, reason: str = "schedule", take_in: bool = True) -> 
         asset_file: asset file, or id of a shipped asset.
         reason: why now; kept with the MLflow run.
         take_in: read the asset's files or database first.
+
+    Raises:
+        RetrainingError: what came may not teach.
     """
-    asset, at = load_asset(asset_file), datetime.now(UTC)
+    asset = load_asset(asset_file)
     if take_in:
         ingest(asset_file)
-    came = _train_and_judge(asset_file, reason, at)
-    _release(asset_file)
+    came = retrain_asset(
+        asset,
+        Settings(),
+        clock=lambda: datetime.now(UTC),
+        reason=reason,
+        say=get_run_logger().info,
+    )
     get_run_logger().info("%s", came)
     text = f"# Retraining of {asset.asset.id}\n\n{came.note or str(came)}\n"
     create_markdown_artifact(text, key=f"retrain-{asset.asset.id}".replace("_", "-"))
+    if came.outcome == UNFIT:
+        raise RetrainingError(f"{asset.asset.id}: nothing was trained: {came.reason}")
     return came

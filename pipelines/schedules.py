@@ -115,13 +115,16 @@ def prefect_client(address: str) -> Iterator[SyncPrefectClient]:
 
 
 def settle(client: SyncPrefectClient) -> None:
-    """Make the work pool, and end what a crash left running.
+    """Make the work pool, end what a crash left running, and the schedules of former versions.
 
     A training that a power cut ended would count as running for ever, and keep out all later ones.
     """
     with suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     for deployment in our_deployments(client):
+        if "train" in deployment.tags:  # retrain has its place
+            for schedule in deployment.schedules:
+                client.delete_deployment_schedule(deployment.id, schedule.id)
         active = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
         for run in runs_of(client, deployment, *active):
             client.set_flow_run_state(
@@ -193,8 +196,11 @@ def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 
 def ended_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
-    """Newest runs of a deployment that ended in any way, the last one first."""
-    ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+    """Newest runs of a deployment that ended, the last one first; without what was cancelled.
+
+    A run is cancelled where one came while another was running.
+    """
+    ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED)
     return client.read_flow_runs(
         flow_run_filter=_of(deployment, *ended), sort=FlowRunSort.END_TIME_DESC, limit=ENDED
     )
@@ -231,7 +237,8 @@ def has_runs(client: SyncPrefectClient, plans: Sequence[Plan]) -> bool:
 
 def known_assets(client: SyncPrefectClient) -> list[str]:
     """Assets that are scheduled, by name."""
-    return sorted({deployment.name for deployment in our_deployments(client)})
+    ours = our_deployments(client)
+    return sorted({deployment.name for deployment in ours if "retrain" in deployment.tags})
 
 
 def next_training(client: SyncPrefectClient, asset_id: str) -> str | None:

@@ -23,6 +23,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
 
+from pipelines.processes import has_ended
 from pipelines.server_database import make_database
 from pipelines.settings import MLFLOW_DATABASE, Settings
 
@@ -34,6 +35,9 @@ NOTE_TAG = "mlflow.note.content"
 MOST_SHOWN = 5_000
 """Characters of a model's description that MLflow keeps; `Registry.champions` has all."""
 BASIS_TAG = "basis"
+PROCESS_TAG = "process"
+LAST_TAG = "last_version"
+"""Of a registered model: MLflow never gives the number of a deleted version again."""
 
 
 RegisteredVersion = ModelVersion
@@ -181,12 +185,24 @@ class Registry:
 
     def next_version(self) -> int:
         """Version that the next registered bundle will have."""
-        return 1 + max((int(version.version) for version in self.versions()), default=0)
+        numbers = [int(version.version) for version in self._all_versions()]
+        try:
+            model = self.client.get_registered_model(self.asset_id)
+        except MlflowException:
+            return 1
+        return 1 + max([*numbers, int(model.tags.get(LAST_TAG, 0))])
 
     def versions(self) -> list[ModelVersion]:
-        """Registered bundles, the newest first."""
-        found = self.client.search_model_versions(f"name = '{self.asset_id}'")
+        """Registered bundles, the newest first; without what is not the version that it says."""
+        found = [
+            version
+            for version in self._all_versions()
+            if str(version.tags.get("bundle", "")).endswith(f"-{version.version}.fwb")
+        ]
         return sorted(found, key=lambda version: -int(version.version))
+
+    def _all_versions(self) -> list[ModelVersion]:
+        return list(self.client.search_model_versions(f"name = '{self.asset_id}'"))
 
     def register(self, run: Run, bundle: Path, *, graph: bytes, version: int) -> int:
         """Log bundle and graph to the run, register the bundle, make it the challenger.
@@ -218,6 +234,7 @@ class Registry:
         }
         made = self.client.create_model_version(self.asset_id, source, run.info.run_id, tags=tags)
         if int(made.version) != version:
+            self.client.set_registered_model_tag(self.asset_id, LAST_TAG, str(made.version))
             self.client.delete_model_version(self.asset_id, made.version)
             raise RegistryError(
                 f"{self.asset_id}: another training registered version {version} in the meantime; "
@@ -251,6 +268,11 @@ class Registry:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None
             raise
+
+    def champion_version(self) -> int | None:
+        """Its number; None = none was promoted."""
+        champion = self.champion()
+        return None if champion is None else int(champion.version)
 
     def learned_to(self, version: ModelVersion) -> datetime | None:
         """Time of the newest sample that a registered bundle learned from; None = not noted."""
@@ -286,7 +308,7 @@ class Registry:
         champions = self.champions()
         if champions and self._behind("champion") != champions[0].version:
             self._point("champion", champions[0].version)
-        newest = self.next_version() - 1
+        newest = max((int(version.version) for version in self.versions()), default=0)
         if newest and self._behind("challenger") != newest:
             self._point("challenger", newest)
         if champions:
@@ -301,21 +323,18 @@ class Registry:
     def _point(self, alias: str, version: int) -> None:
         self.client.set_registered_model_alias(self.asset_id, alias, str(version))
 
-    def end_lost_runs(self, flow: str) -> int:
-        """Mark as killed the runs of a flow that still count as running; say how many.
-
-        Args:
-            flow: value of the tag ``flow``; only who knows that no such flow runs may ask.
-        """
+    def end_lost_runs(self) -> list[str]:
+        """Mark as killed what still counts as running though its process is gone; return names."""
         experiment = self.client.get_experiment_by_name(self.asset_id)
         if experiment is None:
-            return 0
-        lost = self.client.search_runs(
-            [experiment.experiment_id], f"tags.flow = '{flow}' and attributes.status = 'RUNNING'"
+            return []
+        running = self.client.search_runs(
+            [experiment.experiment_id], "attributes.status = 'RUNNING'"
         )
+        lost = [run for run in running if has_ended(run.data.tags.get(PROCESS_TAG, ""))]
         for run in lost:
             self.client.set_terminated(run.info.run_id, "KILLED")
-        return len(lost)
+        return [str(run.info.run_name) for run in lost]
 
     def make_champion(self, version: ModelVersion, *, at: datetime, by: str, reason: str) -> None:
         """Remember when, why and by whom, and move the alias ``champion``, in this order."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
@@ -92,21 +93,17 @@ def train_asset(
     normal, recent = _windows(asset, history)
     key = _signing_key(settings)
     registry = Registry(settings, asset.asset.id)
-    version = registry.next_version()
-    name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        registry.run(name, {**(tags or {}), **_tags(asset, history)}) as run,
-    ):
+    name = f"{asset.asset.id} {(version := registry.next_version())}, {at:%d %b %Y %H:%M}"
+    every_tag = {**(tags or {}), **_tags(asset, history)}
+    with tempfile.TemporaryDirectory() as scratch, registry.run(name, every_tag) as run:
         folder = Path(scratch)
-        origin = Origin(version, at, run.info.run_id, history.version)
         registry.log_data(history.normal, version=history.version, context="train")
         registry.log_parameters(_parameters(asset, history))
         made = _make_all(
             asset,
             normal,
             recent=recent,
-            origin=origin,
+            origin=Origin(version, at, run.info.run_id, history.version),
             folder=folder,
             key=key,
             logger=registry.logger(run),
@@ -116,8 +113,7 @@ def train_asset(
         cards, why = _in_order(asset, made, history)
         chosen = _certified(asset, made.pop(cards[0].name), history, key, say=say)
         verdict = describe(cards, _champion(asset, registry, history, folder, settings))
-        said = [verdict, why, history.learned(), *_unshown(asset, history, chosen)]
-        note = "\n\n".join(filter(None, said))
+        note = _as_note(verdict, why, history.learned(), *_unshown(asset, history, chosen))
         registry.log_results(
             metrics=run_metrics(cards, chosen.bundle.certificate),
             figures={
@@ -128,10 +124,14 @@ def train_asset(
             tables=tables_of(cards, chosen.bundle.certificate),
             note=note,
         )
-        say("registering the challenger")
         registry.log_rivals([rival.path for rival in made.values()])
+        say("registering the challenger")
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
+
+
+def _as_note(*paragraphs: str) -> str:
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def _in_order(
@@ -157,14 +157,19 @@ def _in_order(
 
 def basis_of(asset: AssetConfig, history: History) -> str:
     """What a training would be made from: asset file, samples and labels, in a few characters."""
-    spans = [
-        [part.height, *(str(part["time"][place]) for place in ((0, -1) if part.height else ()))]
-        for part in (history.normal, history.held_out)
-    ]
+    spans = [_told(part) for part in (history.normal, history.held_out)]
     said = [[as_text(one.start), as_text(one.end), one.kind] for one in history.intervals]
     since = as_text(history.baseline.start) if history.baseline else ""
     text = json.dumps([asset.model_dump(mode="json"), spans, said, since], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _told(samples: pl.DataFrame) -> list[object]:
+    """What tells samples from others: rows, first and last time, values and mean by channel."""
+    values = samples.drop("time")
+    ends = [str(samples["time"][place]) for place in ((0, -1) if samples.height else ())]
+    means = [f"{mean:.9g}" if mean is not None else "" for mean in values.mean().row(0)]
+    return [samples.height, *ends, list(values.count().row(0)), means]
 
 
 def _tags(asset: AssetConfig, history: History) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
 
@@ -222,11 +223,15 @@ def schedule_asset(settings: Settings, asset: str, *, cron: str | None) -> str:
 def unschedule_asset(settings: Settings, asset: str) -> bool:
     """Take an asset off the server that `up` runs; say whether it was there.
 
+    Args:
+        settings: home and ports of that ``up``.
+        asset: asset file; where it is gone, the asset's id.
+
     Raises:
         StartError: no server runs.
     """
     with _running_server(settings) as client:
-        return forget(client, load_asset(asset).asset.id)
+        return forget(client, load_asset(asset).asset.id if Path(asset).is_file() else asset)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ class Verdict:
     outcome: str
     reason: str
     at: datetime
+    beside: int | None
+    """The champion at that time; None = there was none."""
 
 
 def note_verdict(
@@ -45,4 +47,5 @@ def verdict_of(version: RegisteredVersion) -> Verdict | None:
     if said is None:
         return None
     found = json.loads(said)
-    return Verdict(found["outcome"], found["reason"], datetime.fromisoformat(found["at"]))
+    at = datetime.fromisoformat(found["at"])
+    return Verdict(found["outcome"], found["reason"], at, found["beside"])

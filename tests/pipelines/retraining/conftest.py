@@ -117,7 +117,11 @@ class Pump:
 
     def retrain(self) -> Retrained:
         return retrain_asset(
-            self.asset, self.settings, at=datetime.now(UTC), reason="test", say=lambda _: None
+            self.asset,
+            self.settings,
+            clock=lambda: datetime.now(UTC),
+            reason="test",
+            say=lambda _: None,
         )
 
     @property
@@ -127,8 +131,7 @@ class Pump:
     @property
     def champion(self) -> int | None:
         """Version that devices run."""
-        found = self.registry.champion()
-        return None if found is None else int(found.version)
+        return self.registry.champion_version()
 
 
 @pytest.fixture

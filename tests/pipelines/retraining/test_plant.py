@@ -179,8 +179,8 @@ def let_drift(plant: Plant, client: SyncPrefectClient) -> tuple[float, float]:
 
 def have_gate_judge(plant: Plant, client: SyncPrefectClient, pump: Any, device: Path) -> None:
     """Worse is refused, better is promoted, and the device follows; a roll-back takes it back."""
-    pump.run(300, fault=(4_100, 4_160))
-    pump.label(4_100, 4_160, "true_fault")
+    pump.run(300, fault=(4_100, 4_112))
+    pump.label(4_100, 4_112, "true_fault")
     pump.set("[alarm]", "[alarm]\non_delay_s = 36000.0")
     plant.done(client, "retrain", reason="worse on purpose")
     verdict = verdict_of(plant.registry.version_of("2"))
