@@ -164,7 +164,7 @@ def test_a_promotion_that_was_killed_half_way_is_finished_and_an_undone_one_stay
 
     run = client.get_run(first.run_id)
     source = f"{run.info.artifact_uri}/bundle"
-    tags = {**first.tags, "bundle": "small_pump-2.fwb"}
+    tags = {"bundle": "small_pump-2.fwb", "bundle_sha256": first.tags["bundle_sha256"]}
     client.create_model_version("small_pump", source, first.run_id, tags=tags)
     note_verdict(
         registry,
