@@ -21,12 +21,11 @@ from pipelines.historian import Historian
 from pipelines.history import History, read_history
 from pipelines.ingest import ingest
 from pipelines.judging import judge_version
-from pipelines.processes import this_process
 from pipelines.promote import promote_version
 from pipelines.promotion_gate import Outcome
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
-from pipelines.tracking import PROCESS_TAG, RegisteredVersion, Registry
+from pipelines.tracking import RegisteredVersion, Registry
 from pipelines.train import basis_of, train_asset
 from pipelines.verdicts import Verdict, note_verdict, verdict_of
 
@@ -47,7 +46,7 @@ class Retrained:
     """What came of it."""
 
     outcome: str
-    """``promoted``, ``refused``, ``left to a person``, ``nothing new`` or ``unfit samples``."""
+    """``promoted``, ``refused``, ``left to a person``, ``nothing new`` or `UNFIT`."""
     reason: str
     """For people."""
     version: int | None = None
@@ -104,8 +103,7 @@ def find_challenger(
     newest = next(iter(registry.versions()), None)
     if newest is not None and registry.basis(newest) == basis_of(asset, history):
         return newest
-    tags = {"reason": reason, PROCESS_TAG: this_process()}
-    trained = train_asset(asset, settings, at=at, tags=tags, say=say)
+    trained = train_asset(asset, settings, at=at, tags={"reason": reason}, say=say)
     return registry.version_of(str(trained.version))
 
 

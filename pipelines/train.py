@@ -41,9 +41,10 @@ from pipelines.detectability import find_same_faults
 from pipelines.evaluate import certify_bundle, score_bundle
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
+from pipelines.processes import this_process
 from pipelines.report import draw_certificate, draw_detector, draw_losses
 from pipelines.settings import Settings
-from pipelines.tracking import BASIS_TAG, Registry, RegistryError
+from pipelines.tracking import BASIS_TAG, PROCESS_TAG, Registry, RegistryError
 from pipelines.verdict import Scorecard, describe, metrics_of, run_metrics, tables_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
@@ -174,7 +175,7 @@ def _told(samples: pl.DataFrame) -> list[object]:
 
 def _tags(asset: AssetConfig, history: History) -> dict[str, str]:
     tags = {"asset": asset.asset.id, "site": asset.asset.site, "git_revision": git_revision()}
-    tags[BASIS_TAG] = basis_of(asset, history)
+    tags |= {BASIS_TAG: basis_of(asset, history), PROCESS_TAG: this_process()}
     return tags | ({"since": as_text(history.baseline.start)} if history.baseline else {})
 
 
