@@ -179,18 +179,21 @@ def let_drift(plant: Plant, client: SyncPrefectClient) -> tuple[float, float]:
 
 def have_gate_judge(plant: Plant, client: SyncPrefectClient, pump: Any, device: Path) -> None:
     """Worse is refused, better is promoted, and the device follows; a roll-back takes it back."""
-    pump.run(300, fault=(4_100, 4_112))
-    pump.label(4_100, 4_112, "true_fault")
+    pump.run(300, fault=(5_100, 5_112))
+    pump.label(5_100, 5_112, "true_fault")
     pump.set("[alarm]", "[alarm]\non_delay_s = 36000.0")
     plant.done(client, "retrain", reason="worse on purpose")
     verdict = verdict_of(plant.registry.version_of("2"))
     assert verdict is not None
-    assert verdict.outcome == "refused"
+    assert verdict.outcome == "refused", verdict
     assert "misses 1 of the 1 labelled faults" in verdict.reason
     assert pulled(plant.settings, device, pump) == "small_pump-1.fwb"
 
     pump.set("\non_delay_s = 36000.0", "")
     plant.done(client, "retrain", reason="mended")
+    verdict = verdict_of(plant.registry.version_of("3"))
+    assert verdict is not None
+    assert verdict.outcome == "promoted", verdict
     assert pulled(plant.settings, device, pump) == "small_pump-3.fwb"
     released = [path.name for path in (pump.folder / "releases").glob("*/*.fwb")]
     assert released == ["small_pump-3.fwb"]
@@ -204,7 +207,7 @@ def have_gate_judge(plant: Plant, client: SyncPrefectClient, pump: Any, device: 
 def test_a_plant_lives_by_itself_and_every_step_can_be_undone(
     settings: Settings, pump: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pump.run(4_000)
+    pump.run(5_000)
     plant = Plant(settings, pump.path)
     with prefect_client(f"{prefect_address(settings)}/api") as client:
         plant.wait_for(lambda: plant.champion() == 1, within_s=TRAINED_S)
