@@ -13,6 +13,7 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.keys import load_trusted_keys
 from pipelines.promote import promote_version, roll_back_champion
 from pipelines.release import mirror_champion
+from pipelines.tracking import RegistryError
 from pipelines.verdicts import Verdict, note_verdict, verdict_of
 
 PROGRAM = """
@@ -154,6 +155,8 @@ def test_a_promotion_that_was_killed_half_way_is_finished_and_an_undone_one_stay
         "small_pump", "1", next(tag for tag in first.tags if tag.startswith("champion_since."))
     )
     assert registry.champion_version() is None
+    with pytest.raises(RegistryError, match=r"no registered bundle 'champion' \(versions: 1\)"):
+        registry.version_of("champion")
     assert pump.retrain().outcome == "promoted"
     assert pump.champion == 1
 
