@@ -42,8 +42,8 @@ BLOCK = timedelta(days=1)
 """What the days of normal running are compared by."""
 MOST_DAYS = timedelta(days=14)
 """Of what came since, the newest days are looked at."""
-REPLAYED = 50_000
-"""Newest rows that the champion lives through again."""
+REPLAYED = 90_000
+"""Newest rows that the champion lives through again: a little more than a day at one a second."""
 QUIET = timedelta(days=1)
 """No event within this time of a training: what it learned has yet to show."""
 
