@@ -201,7 +201,7 @@ def _what_next(settings: Settings, bundle: Path) -> str:
     return (
         f"\nThe picture:       {settings.home / 'demo.png'}\n"
         f"Every message:     {settings.home / 'demo_alarms.jsonl'}\n"
-        f"The training:      faultwatch up {PLANT}  (MLflow, Prefect and a weekly training)\n"
+        f"The training:      faultwatch up {PLANT}  (MLflow, Prefect and weekly retrainings)\n"
         f"The signed bundle: faultwatch-edge check {bundle} --key {key}\n"
         "Your own machine:  faultwatch init DATA  (then ingest, train, promote, release)"
     )
