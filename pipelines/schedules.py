@@ -22,7 +22,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.actions import RunDeployment
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -137,27 +137,44 @@ def settle(client: SyncPrefectClient) -> None:
 
 
 def follow_drift(client: SyncPrefectClient, asset_id: str) -> None:
-    """Have ``drift.detected`` of an asset start its retraining, one at a time."""
+    """Have ``drift.detected`` of an asset start its retraining, one at a time.
+
+    What is there already stays: no event is missed meanwhile, and what a person has paused stays
+    paused.
+    """
     deployment = client.read_deployment_by_name(f"retrain/{asset_id}")
-    wanted = AutomationCore(
-        name=_automation(asset_id),
-        description="Retrains an asset that has moved since its champion learned.",
-        trigger=EventTrigger(
-            expect={DRIFT},
-            match=ResourceSpecification({"prefect.resource.id": resource_of(asset_id)}),
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
-        actions=[
-            RunDeployment(
-                source="selected", deployment_id=deployment.id, parameters={"reason": "drift"}
-            )
-        ],
+    known = client.read_automations_by_name(_automation(asset_id))
+    kept = [one for one in known if _starts(one, deployment)][:1]
+    for other in known:
+        if other not in kept:
+            client.delete_automation(other.id)
+    if kept:
+        return
+    trigger = EventTrigger(
+        expect={DRIFT},
+        match=ResourceSpecification({"prefect.resource.id": resource_of(asset_id)}),
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(0),
     )
-    for known in client.read_automations_by_name(wanted.name):
-        client.delete_automation(known.id)
-    client.create_automation(wanted)
+    action = RunDeployment(
+        source="selected", deployment_id=deployment.id, parameters={"reason": "drift"}
+    )
+    client.create_automation(
+        AutomationCore(
+            name=_automation(asset_id),
+            description="Retrains an asset that has moved since its champion learned.",
+            trigger=trigger,
+            actions=[action],
+        )
+    )
+
+
+def _starts(automation: Automation, deployment: DeploymentResponse) -> bool:
+    return any(
+        isinstance(action, RunDeployment) and action.deployment_id == deployment.id
+        for action in automation.actions
+    )
 
 
 def forget(client: SyncPrefectClient, asset_id: str) -> bool:

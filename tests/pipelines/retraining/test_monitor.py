@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State, StateType
+from prefect.events.actions import RunDeployment
 from prefect.states import Scheduled
 
 from pipelines.historian import Historian
 from pipelines.monitor import find_overdue, look, newest_rows
+from pipelines.schedules import follow_drift
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -97,3 +99,25 @@ def test_retrainings_that_fail_or_wait_are_said(client: SyncPrefectClient) -> No
     assert find_overdue(client, "pump_09", at=NOW - timedelta(hours=2.5)) == ""
     late = find_overdue(client, "pump_09", at=NOW)
     assert late == "a retraining of pump_09 waits since 2026-02-28 21:00 UTC: start a worker"
+
+
+def test_the_automation_of_an_asset_is_made_once_and_stays_paused(
+    client: SyncPrefectClient,
+) -> None:
+    flow = client.create_flow_from_name("retrain")
+    client.create_deployment(flow, "pump_08")
+    follow_drift(client, "pump_08")
+    (made,) = client.read_automations_by_name("faultwatch: drift of pump_08")
+    client.pause_automation(made.id)
+    follow_drift(client, "pump_08")
+    (kept,) = client.read_automations_by_name("faultwatch: drift of pump_08")
+    assert (kept.id, kept.enabled) == (made.id, False)
+
+    client.delete_deployment(client.read_deployment_by_name("retrain/pump_08").id)
+    again = client.create_deployment(flow, "pump_08")
+    follow_drift(client, "pump_08")
+    (other,) = client.read_automations_by_name("faultwatch: drift of pump_08")
+    assert other.id != made.id
+    (action,) = other.actions
+    assert isinstance(action, RunDeployment)
+    assert action.deployment_id == again
