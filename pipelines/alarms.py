@@ -1,21 +1,18 @@
 """The alarms of the journal, for people: what each of them is now."""
 
 import json
-import sys
 from datetime import datetime
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
 from features.labels import as_text
+from pipelines.terminal import standard_output
 from pipelines.told import Row
 
 SHOWN = 20
 """Alarms that a person is shown; `--json` gives all."""
-PLAIN_WIDTH = 160
-"""Columns of the table where nobody sees a terminal."""
 
 
 def list_alarms(transitions: pl.DataFrame) -> pl.DataFrame:
@@ -61,7 +58,7 @@ def alarm_rows(alarms: pl.DataFrame) -> list[Row]:
 
 def print_alarms(alarms: pl.DataFrame) -> None:
     """Show alarms to people, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output()
     if alarms.is_empty():
         console.print("No alarm has been collected.")
         return

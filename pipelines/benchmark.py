@@ -1,7 +1,6 @@
 """A public data set, the product's autoencoder beside its rivals, in one run."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -32,10 +31,9 @@ from pipelines.benchmark_results import (
 from pipelines.progress import Advance, shown_steps
 from pipelines.report import draw_bars, draw_shares
 from pipelines.settings import Settings
+from pipelines.terminal import standard_output
 from pipelines.tracking import Registry
 
-PLAIN_WIDTH = 160
-"""Columns of the tables where nobody sees a terminal."""
 PARTS: dict[BenchmarkName, str] = {
     "skab": "F1 of each run, first seed",
     "tep": "Detection rate of each fault, first seed",
@@ -75,7 +73,7 @@ def run_benchmark(
         raise BenchmarkError(f"--seeds is {seeds}; at least 1 is needed")
     if out is not None:
         check_out(out)
-    console = console or make_console()
+    console = console or standard_output()
     loaded = load_benchmark(name, data)
     methods = make_methods(loaded, try_detector)
     with shown_steps(console, _steps(loaded, methods, seeds)) as advance:
@@ -94,11 +92,6 @@ def check_out(out: Path) -> None:
         raise BenchmarkError(
             f"--out '{out}' cannot be written; name a file in a folder that exists"
         )
-
-
-def make_console() -> Console:
-    """The terminal, or wide lines where nobody sees one."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def _seeds_of(method: Method, seeds: int) -> int:

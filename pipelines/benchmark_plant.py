@@ -25,7 +25,7 @@ from faultwatch_edge.manifest import ThresholdSpec
 from features.datasets.tep import RUNS_FILE, SAMPLE_FILES
 from models.calibration import CalibrationError
 from models.config import ReconstructorName
-from pipelines.benchmark import BenchmarkError, check_out, make_console
+from pipelines.benchmark import BenchmarkError, check_out
 from pipelines.benchmark_data import RULES, BenchmarkData, UnseenRun, load_benchmark
 from pipelines.benchmark_figures import Outcome, make_figures
 from pipelines.benchmark_methods import JudgedRun, Line
@@ -39,6 +39,7 @@ from pipelines.benchmark_results import Results, plain_figures
 from pipelines.candidate import git_revision
 from pipelines.injected import InjectedFaults
 from pipelines.progress import shown_steps
+from pipelines.terminal import standard_output
 
 Size = Literal["full", "small"]
 """All training runs, or the first rows of the first."""
@@ -107,7 +108,7 @@ def run_plant_benchmark(
         features.datasets.errors.DatasetError: a folder does not hold a plant.
     """
     check_out(out)
-    console = console or make_console()
+    console = console or standard_output()
     results = _begin(folders, out)
     steps = [
         Step(folder, reconstructor, size)

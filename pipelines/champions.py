@@ -1,17 +1,13 @@
 """The history of champions, for a terminal and for machines."""
 
-import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from features.labels import as_text
+from pipelines.terminal import standard_output
 from pipelines.tracking import Promotion
-
-PLAIN_WIDTH = 160
-"""Columns of the table where nobody sees a terminal."""
 
 
 def champion_rows(champions: Sequence[Promotion]) -> list[dict[str, str | int]]:
@@ -24,7 +20,7 @@ def champion_rows(champions: Sequence[Promotion]) -> list[dict[str, str | int]]:
 
 def print_champions(champions: Sequence[Promotion]) -> None:
     """Show to people what was champion, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output()
     table = Table("version", "since", "by", "why")
     for row in champion_rows(champions):
         table.add_row(*(Text(str(cell)) for cell in row.values()))

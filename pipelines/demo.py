@@ -6,7 +6,6 @@ through normal days and twenty faults that nothing was learned from.
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,14 +26,13 @@ from pipelines.release import release
 from pipelines.replay import Replay, contributor_names, moment, raised_alarms, replay
 from pipelines.report import Life, draw_lives
 from pipelines.settings import Settings
+from pipelines.terminal import standard_output
 from pipelines.threshold import count_band
 from pipelines.tracking import Registry
 from pipelines.train import train
 
 PLANT = "tennessee_eastman"
 RIVAL = "pca"
-PLAIN_WIDTH = 140
-"""Columns of the table where nobody sees a terminal."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def run_demo(settings: Settings, *, data: Path | None, at: datetime) -> None:
         data: folder of the plant's data; None = those that come with Faultwatch.
         at: when the demo's model is promoted.
     """
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output(plain_width=140)
     asset_file = _asset_file(settings, data)
     bundle_path, rival_path = _make_bundles(settings, asset_file, console, at)
     console.rule("4  Live: the agent on days that nothing was learned from")

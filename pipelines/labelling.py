@@ -1,6 +1,5 @@
 """What people say a stretch of time was, kept beside the samples; nothing said is ever removed."""
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
@@ -24,6 +22,7 @@ from features.labels import (
 from pipelines.config import AssetConfig
 from pipelines.settings import Settings
 from pipelines.tables import Table, append, retried, rows_of
+from pipelines.terminal import standard_output
 
 Verdict = Literal["true_fault", "nuisance", "maintenance"]
 BASELINE: Final = "baseline"
@@ -37,8 +36,6 @@ SCHEMA = {
     "note": pl.String(),
     "at": TIME,
 }
-PLAIN_WIDTH = 160
-"""Columns of the table where nobody sees a terminal."""
 ORDER = ("at", "by", "verdict", "note")
 """Labels of one instant have an order, too."""
 
@@ -214,7 +211,7 @@ def label_rows(labels: Iterable[Label]) -> list[dict[str, str | None]]:
 
 def print_labels(labels: Sequence[Label]) -> None:
     """Show labels to people, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output()
     table = TextTable("from", "to", "verdict", "by", "said", "note")
     for row in label_rows(labels):
         cells = (row["start"], row["end"], row["verdict"], row["by"], row["at"], row["note"])

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,13 +10,13 @@ from typing import Any
 
 import polars as pl
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from features.remarks import in_time
 from pipelines.backtest import run_backtest
 from pipelines.progress import Told
+from pipelines.terminal import standard_output
 from pipelines.trial_files import BacktestError
 from pipelines.two_files import TrialOptions
 
@@ -25,8 +24,6 @@ LOG = logging.getLogger(__name__)
 
 COLUMNS = ("series", "train", "test", "train_rows")
 SUMMARY = "summary.csv"
-PLAIN_WIDTH = 140
-"""Columns of the table where nobody sees a terminal."""
 SCHEMA = {
     "series": pl.String(),
     "failed": pl.String(),
@@ -158,7 +155,7 @@ def _in_brief(name: str, summary: Mapping[str, Any]) -> dict[str, object]:
 
 def print_pairs(table: pl.DataFrame) -> None:
     """Show the table to people, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output(plain_width=140)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in ("series", "rows", "scored", "alarms", "anomalous", "learned in", "scored in"):
         shown.add_column(head, justify="left" if head == "series" else "right", overflow="fold")

@@ -1,6 +1,5 @@
 """Quality flow: what a person should know of an asset's samples before trusting them."""
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,6 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from pydantic import AwareDatetime
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,11 +20,10 @@ from pipelines.historian import Historian
 from pipelines.history import HistoryError
 from pipelines.labelling import counted_intervals, read_labels
 from pipelines.settings import Settings
+from pipelines.terminal import standard_output
 
 SHOWN_REMARKS = 20
 """Remarks that a terminal or an artifact shows; the report has all."""
-PLAIN_WIDTH = 100
-"""Columns of the table where nobody sees a terminal."""
 HEADS = (
     "channel",
     "missing\n(rows)",
@@ -122,7 +119,7 @@ def quality_table(report: QualityReport) -> Table:
 
 def print_quality(asset_id: str, report: QualityReport) -> None:
     """Show a report to people, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output(plain_width=100)
     console.print(Text(f"{asset_id}: {in_words(report)}"))
     console.print(quality_table(report))
     for remark in _shown_remarks(report) or ["nothing stands out"]:

@@ -1,20 +1,16 @@
 """The quarantine: rows that could not be used, and values that lost, with the reason."""
 
-import sys
-
 import polars as pl
-from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
 from features.schema import QUARANTINE_SCHEMA
 from pipelines.tables import Table, append, retried, rows_of
+from pipelines.terminal import standard_output
 
 NAMES = list(QUARANTINE_SCHEMA)
 SHOWN = 20
 """Rows that a person is shown; `--json` gives all."""
-PLAIN_WIDTH = 160
-"""Columns of the table where nobody sees a terminal."""
 
 
 class Quarantine:
@@ -66,7 +62,7 @@ class Quarantine:
 
 def print_quarantine(rows: pl.DataFrame) -> None:
     """How many rows of which source there are, and the first of them."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = standard_output()
     if rows.is_empty():
         console.print("The quarantine is empty.")
         return
