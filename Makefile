@@ -39,7 +39,7 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## one plant from raw rows to an alarm, offline, in a few minutes
 	@$(BIN)/faultwatch demo
 
-test: $(INSTALLED)  ## all tests, in about half an hour on two cores
+test: $(INSTALLED)  ## all tests, in about three quarters of an hour on two cores
 	@$(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile $(PYTEST_FLAGS)
 
 check: PYTEST_FLAGS := --cov

@@ -17,10 +17,16 @@ from features.channels import Channel
 from features.injection import FAULT_KINDS, FaultKind
 from features.labels import Interval, outside
 from pipelines.onsets import UntouchedRunning
-from pipelines.placed_faults import SIZES, WITHOUT_SIZE, Cells, Place, fault_key, steps_of
+from pipelines.placed_faults import (
+    SIZES,
+    WITHOUT_SIZE,
+    Cells,
+    Place,
+    fault_key,
+    steps_of,
+    time_to_find_s,
+)
 
-SPANS = 4
-"""Window lengths, after the on-delay, within which a fault must be found."""
 ONSETS = 10
 """Onsets of each fault, at most."""
 SHARE = 0.8
@@ -37,8 +43,8 @@ def certify(
 ) -> Certificate | None:
     """Find the smallest fault of each kind that a bundle finds in each channel.
 
-    A fault counts as found at a size if it is found at `SHARE` of the onsets within the on-delay
-    and `SPANS` window lengths. The smallest such size is searched by bisection in `SIZES`, which
+    A fault counts as found at a size if it is found at `SHARE` of the onsets within
+    `time_to_find_s`. The smallest such size is searched by bisection in `SIZES`, which
     takes for granted that a larger fault is found no less often; that the size which is given was
     itself tried and found is certain.
 
@@ -53,8 +59,7 @@ def certify(
         The certificate; None if there is no onset with enough normal running around it.
     """
     running = UntouchedRunning(bundle, outside(samples, intervals))
-    alarm = bundle.manifest.alarm
-    within_s = alarm.on_delay_s + SPANS * running.window.span_s
+    within_s = time_to_find_s(bundle)
     count = int(within_s // running.window.hop_s)
     onsets = running.onsets(ONSETS, windows_after=count, seed=seed)
     if not onsets:

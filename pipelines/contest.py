@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectability import Difference, difference
+from pipelines.detectability import difference
 from pipelines.promotion_gate import WORSE_POINTS
 from pipelines.verdict import Scorecard
 
@@ -30,22 +30,18 @@ def pick_challenger(
     best, why = own, ""
     most = WORSE_POINTS
     for rival in (name for name in cards if name != own and not _exceeds(cards[name])):
-        more = difference(found[rival], found[own], seed=seed)
         if _exceeds(cards[own]):
             normal = cards[rival].evaluation.normal
             return rival, (
                 f"{own} raises more false alarms than its budget, {rival} "
                 f"{normal.per_day:.2f} a day: it is the challenger."
             )
-        if more is not None and _is_clear(more) and more.points > most:
+        more = difference(found[rival], found[own], seed=seed)
+        if more is not None and more.interval[0] > 0.0 and more.points > most:
             best, most = rival, more.points
-            why = f"{rival} finds {more} {own}, and keeps its budget: it is the challenger."
+            why = f"{rival} finds {more.than(own)}, and keeps its budget: it is the challenger."
     return best, why
 
 
 def _exceeds(card: Scorecard) -> bool:
-    return card.promise.verdict(card.evaluation.normal) == "more than promised"
-
-
-def _is_clear(more: Difference) -> bool:
-    return more.interval[0] > 0.0
+    return card.promise.is_exceeded(card.evaluation.normal)

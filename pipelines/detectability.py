@@ -7,14 +7,12 @@ from functools import reduce
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from faultwatch_edge.bundle import Bundle
 from features.injection import FAULT_KINDS, FaultKind
 from features.labels import Interval, outside
-from pipelines.certificate import SPANS
 from pipelines.onsets import UntouchedRunning, spread_over
-from pipelines.placed_faults import WITHOUT_SIZE, Place, fault_key
+from pipelines.placed_faults import WITHOUT_SIZE, Place, fault_key, time_to_find_s
 
 ONSETS = 10
 """Onsets, at most; each is a block of its own where the spread is estimated."""
@@ -39,16 +37,20 @@ class Difference:
     onsets: int
     """At how many instants."""
 
-    @override
-    def __str__(self) -> str:
-        """As people read it; the name of the other one follows."""
+    def than(self, other: str) -> str:
+        """What the one finds beside the other, as people read it.
+
+        Example:
+            >>> print(Difference(-2.5, (-4.0, -1.0), 980, 10).than("the vae"))
+            2.5 points of 980 injected faults fewer (90% interval -4.0 to -1.0 points) than the vae
+        """
         low, high = self.interval
-        many = "as many" if not self.points else f"{abs(self.points):.1f} points"
-        more = "as" if not self.points else "more" if self.points > 0 else "fewer"
-        return (
-            f"{many} of {self.faults} injected faults{'' if more == 'as' else ' ' + more} "
-            f"(90% interval {low:+.1f} to {high:+.1f} points) {'as' if more == 'as' else 'than'}"
-        )
+        interval = f"(90% interval {low:+.1f} to {high:+.1f} points)"
+        if not self.points:
+            return f"as many of {self.faults} injected faults {interval} as {other}"
+        more = "more" if self.points > 0 else "fewer"
+        points = f"{abs(self.points):.1f} points of {self.faults} injected faults {more}"
+        return f"{points} {interval} than {other}"
 
 
 def find_same_faults(
@@ -74,7 +76,7 @@ def find_same_faults(
     """
     lives = [UntouchedRunning(bundle, outside(samples, intervals)) for bundle in bundles]
     after = [
-        int((bundle.manifest.alarm.on_delay_s + SPANS * life.window.span_s) // life.window.hop_s)
+        int(time_to_find_s(bundle) // life.window.hop_s)
         for bundle, life in zip(bundles, lives, strict=True)
     ]
     quiet = [life.times_us[life.quiet_windows(n)] for life, n in zip(lives, after, strict=True)]

@@ -1,10 +1,12 @@
 """Evaluate flow: a registered bundle, judged on the history that nothing was learned from."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
@@ -17,6 +19,7 @@ from features.quality import assess_quality
 from pipelines.candidate import asset_windows
 from pipelines.certificate import certify
 from pipelines.config import AssetConfig, load_asset
+from pipelines.detectability import find_same_faults
 from pipelines.history import History, read_history
 from pipelines.injected import judge_injected
 from pipelines.outcome import Outcome, count_figures
@@ -51,6 +54,19 @@ def score_bundle(asset: AssetConfig, name: str, bundle: Bundle, history: History
             deviations=normal_deviations(history.normal, channel_names(asset.channel)),
             seed=asset.model.seed,
         ),
+    )
+
+
+def find_injected(
+    asset: AssetConfig, bundles: Sequence[Bundle], history: History
+) -> list[NDArray[np.bool_]]:
+    """What each bundle finds of the same faults in held-out running, by `find_same_faults`."""
+    return find_same_faults(
+        bundles,
+        history.held_out,
+        history.intervals,
+        deviations=normal_deviations(history.normal, channel_names(asset.channel)),
+        seed=asset.model.seed,
     )
 
 

@@ -130,7 +130,7 @@ def _sources(
 
 def _files(asset: AssetConfig) -> list[File]:
     files = find_files(asset.source.files or "")
-    if not files:
+    if not files and asset.live is None:  # a live asset has its samples from `collect`
         raise IngestError(
             f"{asset.asset.id}: no file matches '{asset.source.files}'; correct [source] files"
         )

@@ -10,11 +10,10 @@ from faultwatch_edge.bundle import Bundle, read_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.keys import load_trusted_keys
-from features.channels import channel_names
-from features.injection import normal_deviations
 from features.labels import Interval, not_normal
 from pipelines.config import AssetConfig
-from pipelines.detectability import Difference, difference, find_same_faults
+from pipelines.detectability import Difference, difference
+from pipelines.evaluate import check_channels, find_injected
 from pipelines.history import History, HistoryError
 from pipelines.promise import Promise
 from pipelines.promotion_gate import Contender, Decision, Outcome, decide
@@ -58,7 +57,7 @@ class Judgement:
             *(_row(one.contender) for one in both),
         ]
         if self.detected is not None:
-            lines += ["", f"It finds {self.detected} the champion."]
+            lines += ["", f"It finds {self.detected.than('the champion')}."]
         return "\n".join(lines + self._changed_alarms())
 
     def _changed_alarms(self) -> list[str]:
@@ -113,53 +112,37 @@ def judge_version(
     history = history.unseen(registry.learned_to(challenger))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        ours = _fetch(registry, challenger, settings, folder / "challenger")
+        ours = fetch_bundle(registry, challenger, settings, folder / "challenger")
         theirs = None
         if champion is not None and champion.version != challenger.version:
             try:
                 history = history.unseen(registry.learned_to(champion))
-                theirs = _fetch(registry, champion, settings, folder / "champion")
+                theirs = fetch_bundle(registry, champion, settings, folder / "champion")
+                check_channels(asset, theirs)
             except (EdgeError, RegistryError, HistoryError) as error:
                 return _left(asset, history, ours, challenger, registry, why=str(error))
-            if flaw := _not_comparable(asset, theirs):
-                return _left(asset, history, ours, challenger, registry, why=flaw)
     judged = _judge(ours, history, registry, challenger)
     if theirs is None or champion is None:
         decision = decide(judged.contender, None, detected=None, flaw=_flaw(ours))
         return Judgement(decision, judged, None, None)
     rival = _judge(theirs, history, registry, champion)
-    detected = compare_bundles(asset, ours, theirs, history)
+    found = find_injected(asset, [ours, theirs], history)
+    detected = difference(*found, seed=asset.model.seed)
     decision = decide(judged.contender, rival.contender, detected=detected, flaw=_flaw(ours))
     return Judgement(decision, judged, rival, detected)
 
 
-def compare_bundles(
-    asset: AssetConfig, ours: Bundle, theirs: Bundle, history: History
-) -> Difference | None:
-    """What one bundle finds more than another, of the same faults in held-out normal running."""
-    found = find_same_faults(
-        [ours, theirs],
-        history.held_out,
-        history.intervals,
-        deviations=normal_deviations(history.normal, channel_names(asset.channel)),
-        seed=asset.model.seed,
-    )
-    return difference(*found, seed=asset.model.seed)
-
-
-def _fetch(
+def fetch_bundle(
     registry: Registry, version: RegisteredVersion, settings: Settings, folder: Path
 ) -> Bundle:
+    """A registered bundle, with its signature checked.
+
+    Raises:
+        RegistryError: what arrived is not what was registered.
+        faultwatch_edge.errors.EdgeError: a device would not read it.
+    """
     path = registry.download(version, folder)
     return read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
-
-
-def _not_comparable(asset: AssetConfig, champion: Bundle) -> str:
-    """Why a champion cannot be judged on the asset's samples; '' = it can."""
-    names = tuple(channel_names(asset.channel))
-    if champion.manifest.channel_names != names:
-        return "it has other channels than the asset file"
-    return ""
 
 
 def _flaw(bundle: Bundle) -> str:

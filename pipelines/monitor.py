@@ -19,21 +19,21 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 
-from faultwatch_edge.bundle import Bundle, read_bundle
-from faultwatch_edge.keys import load_trusted_keys
+from faultwatch_edge.bundle import Bundle
 from features.channels import channel_names
 from features.drift import find_shifts
 from features.labels import Interval, outside
 from features.schema import samples_schema
 from pipelines.config import AssetConfig, load_asset
+from pipelines.evaluate import check_channels
 from pipelines.historian import Historian
-from pipelines.judging import standing_since
+from pipelines.judging import fetch_bundle, standing_since
 from pipelines.labelling import counted_intervals, find_baseline, read_labels
 from pipelines.promise import Promise
 from pipelines.replay import judge_replay, replay
 from pipelines.schedules import DRIFT, ended_runs, resource_of, runs_of
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
+from pipelines.tracking import Registry, RegistryError
 
 OVERDUE = "retraining.overdue"
 LATE = timedelta(hours=1)
@@ -109,8 +109,7 @@ def look(asset: AssetConfig, settings: Settings, *, at: datetime) -> Findings:
     shifts = find_shifts(taught, new, asset.channel, block=BLOCK)
     newest = newest_rows(historian, newest_from, most=REPLAYED)
     with TemporaryDirectory() as scratch:
-        path = registry.download(champion, Path(scratch))
-        bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
+        bundle = fetch_bundle(registry, champion, settings, Path(scratch))
     return Findings(
         asset.asset.id,
         int(champion.version),
@@ -154,8 +153,10 @@ def _alarms(
     asset: AssetConfig, bundle: Bundle, rows: pl.DataFrame, intervals: Sequence[Interval]
 ) -> Iterator[str]:
     """More alarms in what counts as normal running than were promised, as a sentence."""
-    if bundle.manifest.channel_names != tuple(channel_names(asset.channel)):
-        yield "its channels are other ones than those of the asset file"
+    try:
+        check_channels(asset, bundle)
+    except RegistryError as error:
+        yield str(error)
         return
     replayed = replay(bundle, rows)
     normal = judge_replay(bundle, rows, replayed, intervals).normal
@@ -163,7 +164,7 @@ def _alarms(
     since = standing_since(bundle, replayed, intervals)
     if since is not None:
         yield f"it stands in alarm since {since:%Y-%m-%d %H:%M} UTC, and nobody called it a fault"
-    elif normal.days and promise.verdict(normal) == "more than promised":
+    elif promise.is_exceeded(normal):
         yield f"in the newest {normal.days:.1f} days it raised {promise.figures(normal)}"
 
 

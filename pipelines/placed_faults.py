@@ -7,12 +7,15 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from faultwatch_edge.bundle import Bundle
 from features.injection import FAULT_KINDS, FaultKind, faulty_values
 from pipelines.onsets import Onset, UntouchedRunning
 
 SIZES = tuple(0.5 * 2 ** (step / 2) for step in range(11))
 """Sizes that are tried, in standard deviations of the channel in normal running."""
 WITHOUT_SIZE: tuple[FaultKind, ...] = ("stuck", "dropout")
+SPANS = 4
+"""Window lengths, after the on-delay, within which a fault must be found."""
 AT_ONCE = 16
 """Windows after an onset that are judged together: what is found soon costs no more."""
 
@@ -78,6 +81,13 @@ class Place:
                 if raised or events[number, place]:
                     return (at_us - int(running.times_us[self._onset.last])) / 1e6
         return None
+
+
+def time_to_find_s(bundle: Bundle) -> float:
+    """Seconds after its onset within which a bundle must find a fault."""
+    manifest = bundle.manifest
+    window = manifest.window
+    return manifest.alarm.on_delay_s + SPANS * window.length * window.sample_period_s
 
 
 def steps_of(kind: FaultKind) -> range:

@@ -66,6 +66,10 @@ class Promise:
         low, high = self.interval(normal)
         return low <= self.rate <= high
 
+    def is_exceeded(self, normal: NormalRunning) -> bool:
+        """Whether more came of it in unseen normal running than chance explains."""
+        return bool(normal.days) and self.interval(normal)[0] > self.rate
+
     def says(self) -> str:
         """What is promised, and what that rests on."""
         threshold = self.threshold
@@ -126,7 +130,7 @@ class Promise:
             return "not checked"
         if self.is_inside(normal):
             return "inside, too few days" if self.days_to_check(normal) else "inside"
-        return "more than promised" if self.interval(normal)[0] > self.rate else "fewer"
+        return "more than promised" if self.is_exceeded(normal) else "fewer"
 
     def _judgement(self, normal: NormalRunning) -> str:
         promised = f"{self.rate:g} a day" if self.far is None else in_share(self.rate)

@@ -54,7 +54,7 @@ class Contender:
     @property
     def exceeds_budget(self) -> bool:
         """Whether it raised more false alarms than chance explains."""
-        return self.promise.verdict(self.normal) == "more than promised"
+        return self.promise.is_exceeded(self.normal)
 
     @property
     def is_upset(self) -> bool:
@@ -144,14 +144,15 @@ def _against(challenger: Contender, champion: Contender, detected: Difference | 
             f"nothing could be put into unseen running under both it and {name}: ingest more, or "
             "promote it by hand",
         )
-    if worse := list(_worse(challenger, champion, detected)):
-        return Decision(Outcome.REFUSED, f"it {'; it '.join(worse)} {name}")
-    promoted = f"{challenger.false_alarms}; it finds {detected} {name}"
+    if worse := list(_worse(challenger, champion, detected, name=name)):
+        return Decision(Outcome.REFUSED, f"it {'; it '.join(worse)}")
+    promoted = f"{challenger.false_alarms}; it finds {detected.than(name)}"
     if _is_newer(challenger, champion):
         return Decision(Outcome.PROMOTED, f"{promoted}, and learned from newer data")
     if detected.interval[0] > 0.0:
         return Decision(Outcome.PROMOTED, promoted)
-    return Decision(Outcome.REFUSED, f"it learned from no newer data, and finds {detected} {name}")
+    kept = f"it learned from no newer data, and finds {detected.than(name)}"
+    return Decision(Outcome.REFUSED, kept)
 
 
 def _instead_of_upset(
@@ -172,9 +173,9 @@ def _instead_of_upset(
             "`faultwatch label`",
         )
     compared = None if since is not None else detected  # who always alarms finds everything
-    if worse := list(_worse(challenger, champion, compared)):
+    if worse := list(_worse(challenger, champion, compared, name="it")):
         return Decision(
-            Outcome.LEFT_TO_A_PERSON, f"{what}; but the challenger {'; it '.join(worse)} it"
+            Outcome.LEFT_TO_A_PERSON, f"{what}; but the challenger {'; it '.join(worse)}"
         )
     return Decision(
         Outcome.PROMOTED,
@@ -187,11 +188,11 @@ def _minute(at: datetime) -> str:
 
 
 def _worse(
-    challenger: Contender, champion: Contender, detected: Difference | None
+    challenger: Contender, champion: Contender, detected: Difference | None, *, name: str
 ) -> Iterator[str]:
-    """In what the challenger is worse; the champion's name follows."""
+    """In what the challenger is worse than the champion, who is called by a name."""
     if detected is not None and detected.points < -WORSE_POINTS:
-        yield f"finds {detected}"
+        yield f"finds {detected.than(name)}"
     theirs = {fault.onset for fault in champion.faults if fault.delay_s is not None}
     ours = {fault.onset for fault in challenger.faults if fault.delay_s is not None}
     lost = theirs - ours
@@ -199,13 +200,13 @@ def _worse(
         first = _minute(min(lost))
         yield (
             f"misses {len(lost)} of the {len(theirs)} labelled faults that are found (the first "
-            f"of {first}) by"
+            f"of {first}) by {name}"
         )
     more = challenger.normal.alarms - champion.normal.alarms
     if more > MORE_ALARMS and challenger.normal.per_day > challenger.promise.rate:
         yield (
             f"raises {challenger.normal.alarms} instead of {champion.normal.alarms} false alarms "
-            f"in {challenger.normal.days:.1f} days, beyond its budget and more than"
+            f"in {challenger.normal.days:.1f} days, beyond its budget and more than {name}"
         )
 
 

@@ -49,12 +49,11 @@ def mirror_champion(registry: Registry, settings: Settings) -> Path | None:
     Raises:
         faultwatch_edge.errors.EdgeError: a device would refuse it.
     """
-    if settings.releases is None or registry.champion() is None:
+    if settings.releases is None:
         return None
     folder = settings.releases / registry.asset_id
-    folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        champion = registry.champion_version()
+    while (champion := registry.champion_version()) is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
             fetched = release_bundle(registry, settings, str(champion), Path(scratch))
             for path in Path(scratch).iterdir():
@@ -65,6 +64,7 @@ def mirror_champion(registry: Registry, settings: Settings) -> Path | None:
                 other.unlink(missing_ok=True)
         if registry.champion_version() == champion:  # nobody promoted or took back meanwhile
             return released
+    return None
 
 
 @flow(name="release", description="Write the champion's bundle for devices.")

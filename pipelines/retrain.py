@@ -17,6 +17,7 @@ from features.labels import outside
 from features.quality import QualityTally
 from features.quality_gate import why_unfit
 from pipelines.config import AssetConfig, load_asset
+from pipelines.gate_verdict import Verdict, note_verdict, verdict_of
 from pipelines.historian import Historian
 from pipelines.history import History, read_history
 from pipelines.ingest import ingest
@@ -27,7 +28,6 @@ from pipelines.release import mirror_champion
 from pipelines.settings import Settings
 from pipelines.tracking import RegisteredVersion, Registry
 from pipelines.train import basis_of, train_asset
-from pipelines.verdicts import Verdict, note_verdict, verdict_of
 
 Say = Callable[[str], None]
 Clock = Callable[[], datetime]
@@ -103,7 +103,7 @@ def find_challenger(
     newest = next(iter(registry.versions()), None)
     if newest is not None and registry.basis(newest) == basis_of(asset, history):
         return newest
-    trained = train_asset(asset, settings, at=at, tags={"reason": reason}, say=say)
+    trained = train_asset(asset, settings, at=at, reason=reason, say=say)
     return registry.version_of(str(trained.version))
 
 
@@ -178,20 +178,18 @@ def retrain_asset(
 
 
 @flow(name="retrain", description="Take in what is new, train, and promote what is better.")
-def retrain(asset_file: str, reason: str = "schedule", take_in: bool = True) -> Retrained:  # noqa: FBT001, FBT002 - a parameter of the form in Prefect
+def retrain(asset_file: str, reason: str = "schedule") -> Retrained:
     """Take in what is new, train a challenger, and promote it if it is better.
 
     Args:
         asset_file: asset file, or id of a shipped asset.
         reason: why now; kept with the MLflow run.
-        take_in: read the asset's files or database first.
 
     Raises:
         RetrainingError: what came may not teach.
     """
     asset = load_asset(asset_file)
-    if take_in:
-        ingest(asset_file)
+    ingest(asset_file)
     came = retrain_asset(
         asset,
         Settings(),

@@ -262,8 +262,11 @@ class Registry:
 
     def champion(self) -> ModelVersion | None:
         """The registered bundle that devices run; None = none was promoted."""
+        return self._aliased("champion")
+
+    def _aliased(self, alias: str) -> ModelVersion | None:
         try:
-            return self.client.get_model_version_by_alias(self.asset_id, "champion")
+            return self.client.get_model_version_by_alias(self.asset_id, alias)
         except MlflowException as error:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None
@@ -306,21 +309,19 @@ class Registry:
         registered: what is written down is right, an alias that lags behind is moved.
         """
         champions = self.champions()
-        if champions and self._behind("champion") != champions[0].version:
+        if champions:
             self._point("champion", champions[0].version)
         newest = max((int(version.version) for version in self.versions()), default=0)
-        if newest and self._behind("challenger") != newest:
+        if newest:
             self._point("challenger", newest)
         if champions:
             self._describe()
 
-    def _behind(self, alias: str) -> int | None:
-        try:
-            return int(self.client.get_model_version_by_alias(self.asset_id, alias).version)
-        except MlflowException:
-            return None
-
     def _point(self, alias: str, version: int) -> None:
+        """Move an alias, unless it is there."""
+        before = self._aliased(alias)
+        if before is not None and int(before.version) == version:
+            return
         self.client.set_registered_model_alias(self.asset_id, alias, str(version))
 
     def end_lost_runs(self) -> list[str]:

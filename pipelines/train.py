@@ -18,7 +18,6 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.errors import EdgeError
 from faultwatch_edge.keys import load_private_key, load_trusted_keys
 from features.channels import channel_names
-from features.injection import normal_deviations
 from features.labels import as_text
 from features.quality import assess_quality
 from features.remarks import in_time, unshown_remarks
@@ -37,8 +36,7 @@ from pipelines.candidate import (
 )
 from pipelines.config import AssetConfig, load_asset
 from pipelines.contest import pick_challenger
-from pipelines.detectability import find_same_faults
-from pipelines.evaluate import certify_bundle, score_bundle
+from pipelines.evaluate import certify_bundle, find_injected, score_bundle
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
 from pipelines.processes import this_process
@@ -74,7 +72,7 @@ def train_asset(
     settings: Settings,
     *,
     at: datetime,
-    tags: Mapping[str, str] | None = None,
+    reason: str = "by hand",
     say: Say = lambda _: None,
 ) -> Trained:
     """Train, compare with the linear rivals and the champion, register the challenger.
@@ -83,7 +81,7 @@ def train_asset(
         asset: the asset.
         settings: historian, MLflow and signing key.
         at: when the training happens.
-        tags: of the MLflow run, beside those that every training has.
+        reason: why now; a tag of the MLflow run.
         say: takes a sentence on what is going on.
 
     Raises:
@@ -94,10 +92,10 @@ def train_asset(
     normal, recent = _windows(asset, history)
     key = _signing_key(settings)
     registry = Registry(settings, asset.asset.id)
-    name = f"{asset.asset.id} {(version := registry.next_version())}, {at:%d %b %Y %H:%M}"
-    every_tag = {**(tags or {}), **_tags(asset, history)}
-    with tempfile.TemporaryDirectory() as scratch, registry.run(name, every_tag) as run:
-        folder = Path(scratch)
+    version = registry.next_version()
+    name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
+    tags = {**_tags(asset, history), "reason": reason}
+    with tempfile.TemporaryDirectory() as scratch, registry.run(name, tags) as run:
         registry.log_data(history.normal, version=history.version, context="train")
         registry.log_parameters(_parameters(asset, history))
         made = _make_all(
@@ -105,7 +103,7 @@ def train_asset(
             normal,
             recent=recent,
             origin=Origin(version, at, run.info.run_id, history.version),
-            folder=folder,
+            folder=Path(scratch),
             key=key,
             logger=registry.logger(run),
             say=say,
@@ -113,7 +111,7 @@ def train_asset(
         say("replaying held-out running, labelled and injected faults")
         cards, why = _in_order(asset, made, history)
         chosen = _certified(asset, made.pop(cards[0].name), history, key, say=say)
-        verdict = describe(cards, _champion(asset, registry, history, folder, settings))
+        verdict = describe(cards, _champion(asset, registry, history, Path(scratch), settings))
         note = _as_note(verdict, why, history.learned(), *_unshown(asset, history, chosen))
         registry.log_results(
             metrics=run_metrics(cards, chosen.bundle.certificate),
@@ -140,13 +138,7 @@ def _in_order(
 ) -> tuple[tuple[Scorecard, ...], str]:
     """What each detector achieved, the challenger's first; why it is not the asset's own."""
     cards = {who: score_bundle(asset, who, one.bundle, history) for who, one in made.items()}
-    found = find_same_faults(
-        [one.bundle for one in made.values()],
-        history.held_out,
-        history.intervals,
-        deviations=normal_deviations(history.normal, channel_names(asset.channel)),
-        seed=asset.model.seed,
-    )
+    found = find_injected(asset, [one.bundle for one in made.values()], history)
     picked, why = pick_challenger(
         asset.model.reconstructor,
         cards,

@@ -38,7 +38,7 @@ def test_a_bundle_beside_itself_finds_the_same(bundle: Bundle) -> None:
     same = difference(one, other, seed=0)
     assert same is not None
     assert (same.points, same.interval) == (0.0, (0.0, 0.0))
-    assert str(same).startswith(f"as many of {one.size} injected faults")
+    assert same.than("it").startswith(f"as many of {one.size} injected faults")
 
 
 def test_a_less_sensitive_one_finds_fewer_and_the_interval_says_how_sure(bundle: Bundle) -> None:
@@ -48,7 +48,7 @@ def test_a_less_sensitive_one_finds_fewer_and_the_interval_says_how_sure(bundle:
     assert fewer is not None
     assert fewer.points == pytest.approx(100.0 * (dull.mean() - keen.mean()))
     assert fewer.interval[0] <= fewer.points <= fewer.interval[1] < 0.0
-    assert " injected faults fewer (90% interval -" in str(fewer)
+    assert " injected faults fewer (90% interval -" in fewer.than("it")
 
 
 def test_only_instants_that_are_quiet_under_both_are_used(bundle: Bundle) -> None:

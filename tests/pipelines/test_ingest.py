@@ -12,6 +12,7 @@ from pipelines import reading
 from pipelines.config import AssetConfig
 from pipelines.historian import Historian, HistorianError
 from pipelines.ingest import Ingested, IngestError, SourceCounts, ingest_asset
+from pipelines.live import LiveConfig
 from pipelines.reading import File, find_files, is_unchanged
 
 FLOW, PRESSURE = Channel(name="flow", tag="FT-101"), Channel(name="pressure")
@@ -181,6 +182,13 @@ def test_a_folder_of_a_fitting_name_is_no_file(tmp_path: Path) -> None:
 def test_no_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(IngestError, match=r"pump_07: no file matches .*; correct \[source\] files"):
         run(tmp_path / "*.csv", historian_in(tmp_path))
+
+
+def test_an_asset_whose_samples_are_collected_needs_no_file(tmp_path: Path) -> None:
+    historian = historian_in(tmp_path)
+    live = LiveConfig(topic="plant/pump_07")
+    asset = asset_of(tmp_path / "*.csv", historian.channels).model_copy(update={"live": live})
+    assert ingest_asset(asset, historian).counts == MergeCounts()
 
 
 def test_a_file_that_went_away_is_a_sentence_and_the_others_are_in(
