@@ -32,7 +32,7 @@ from pipelines.progress import Advance, shown_steps
 from pipelines.report import draw_bars, draw_shares
 from pipelines.settings import Settings
 from pipelines.terminal import standard_output
-from pipelines.tracking import Registry
+from pipelines.tracking import Runs
 
 PARTS: dict[BenchmarkName, str] = {
     "skab": "F1 of each run, first seed",
@@ -149,12 +149,12 @@ def _log(results: Results, settings: Settings) -> None:
     titles = [method["title"] for method in methods]
     product = [method["is_product"] for method in methods]
     parts = list(dict.fromkeys(part for method in methods for part in _parts(method)))
-    registry = Registry(settings, f"benchmark_{data_set}")
+    runs = Runs(settings, f"benchmark_{data_set}")
     name = f"{results['title']}, {len(results['seeds'])} seed(s)"
     tags = {"git_revision": results["git_revision"], "version": results["version"]}
-    with registry.run(name, tags):
-        registry.log_parameters({key: results[key] for key in ("data_set", "seeds", "far")})
-        registry.log_results(
+    with runs.start(name, tags):
+        runs.log_parameters({key: results[key] for key in ("data_set", "seeds", "far")})
+        runs.log_results(
             metrics={
                 f"{method['name']}.{figure}": value
                 for method in methods

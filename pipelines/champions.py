@@ -6,8 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from features.labels import as_text
+from pipelines.registry import Promotion
 from pipelines.terminal import standard_output
-from pipelines.tracking import Promotion
 
 
 def champion_rows(champions: Sequence[Promotion]) -> list[dict[str, str | int]]:

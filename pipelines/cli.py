@@ -42,11 +42,12 @@ EXPECTED = {
     "pipelines.historian": ("HistorianError",),
     "pipelines.history": ("HistoryError",),
     "pipelines.ingest": ("IngestError",),
+    "pipelines.registry": ("RegistryError",),
     "pipelines.retrain": ("RetrainingError",),
     "pipelines.settings": ("SettingsError",),
     "pipelines.tables": ("TableError",),
+    "pipelines.tracking": ("TrackingError",),
     "pipelines.train": ("TrainingError",),
-    "pipelines.tracking": ("RegistryError",),
     "pipelines.up": ("StartError",),
 }
 """Errors whose sentence is all that a user needs, by the module that defines them."""

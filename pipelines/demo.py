@@ -22,13 +22,13 @@ from features.datasets.tep import LABELS_FILE, Run, load_runs, load_samples
 from pipelines.config import load_asset, shipped_assets
 from pipelines.ingest import ingest
 from pipelines.promote import promote
+from pipelines.registry import Registry
 from pipelines.release import release
 from pipelines.replay import Replay, contributor_names, moment, raised_alarms, replay
 from pipelines.report import Life, draw_lives
 from pipelines.settings import Settings
 from pipelines.terminal import standard_output
 from pipelines.threshold import count_band
-from pipelines.tracking import Registry
 from pipelines.train import train
 
 PLANT = "tennessee_eastman"

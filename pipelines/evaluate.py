@@ -24,10 +24,10 @@ from pipelines.history import History, read_history
 from pipelines.injected import judge_injected
 from pipelines.outcome import Outcome, count_figures
 from pipelines.outcome_files import write_outcome
+from pipelines.registry import RegisteredVersion, Registry, RegistryError
 from pipelines.replay import judge_bundle
 from pipelines.report import draw_certificate
 from pipelines.settings import Settings
-from pipelines.tracking import RegisteredVersion, Registry, RegistryError
 from pipelines.verdict import Scorecard, describe, run_metrics, tables_of
 from pipelines.watch import runtime_rate, watch, with_row_numbers
 
@@ -96,7 +96,7 @@ def evaluate_asset(
         The note at the top of the run.
 
     Raises:
-        pipelines.tracking.RegistryError: there is no such bundle, or it has other channels.
+        pipelines.registry.RegistryError: there is no such bundle, or it has other channels.
         pipelines.history.HistoryError: there is nothing to judge by.
     """
     registry = Registry(settings, asset.asset.id)
@@ -118,14 +118,14 @@ def evaluate_asset(
         write_outcome(_outcome(asset, bundles, history, folder, certificate), folder / "report")
         name = f"{asset.asset.id} {registered.version}, judged again"
         tags = {"asset": asset.asset.id, "evaluated_version": str(registered.version)}
-        with registry.run(name, tags):
-            registry.log_results(
+        with registry.runs.start(name, tags):
+            registry.runs.log_results(
                 metrics=run_metrics(cards, certificate),
                 figures=draw_certificate(certificate),
                 tables=tables_of(cards, certificate),
                 note=note,
             )
-            registry.log_report(folder / "report")
+            registry.runs.log_report(folder / "report")
     return note
 
 
@@ -133,7 +133,7 @@ def check_channels(asset: AssetConfig, bundle: Bundle) -> None:
     """Refuse a bundle of other channels than the asset file has.
 
     Raises:
-        pipelines.tracking.RegistryError: it has other ones, or in another order.
+        pipelines.registry.RegistryError: it has other ones, or in another order.
     """
     names = tuple(channel_names(asset.channel))
     if bundle.manifest.channel_names != names:

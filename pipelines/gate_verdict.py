@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from pipelines.tracking import NOTE_TAG, RegisteredVersion, Registry, stamp
+from pipelines.registry import RegisteredVersion, Registry, stamp
+from pipelines.tracking import NOTE_TAG
 
 GATE_TAG = "gate"
 

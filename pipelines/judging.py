@@ -17,9 +17,9 @@ from pipelines.evaluate import check_channels, find_injected
 from pipelines.history import History, HistoryError
 from pipelines.promise import Promise
 from pipelines.promotion_gate import Contender, Decision, Outcome, decide
+from pipelines.registry import RegisteredVersion, Registry, RegistryError
 from pipelines.replay import Replay, judge_replay, moment, raised_alarms, replay
 from pipelines.settings import Settings
-from pipelines.tracking import RegisteredVersion, Registry, RegistryError
 
 STANDING = {"unacknowledged", "acknowledged"}
 MOST_ALARMS = 10

@@ -30,10 +30,10 @@ from pipelines.historian import Historian
 from pipelines.judging import fetch_bundle, standing_since
 from pipelines.labelling import counted_intervals, find_baseline, read_labels
 from pipelines.promise import Promise
+from pipelines.registry import Registry, RegistryError
 from pipelines.replay import judge_replay, replay
 from pipelines.schedules import DRIFT, ended_runs, resource_of, runs_of
 from pipelines.settings import Settings
-from pipelines.tracking import Registry, RegistryError
 
 OVERDUE = "retraining.overdue"
 LATE = timedelta(hours=1)

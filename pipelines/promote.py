@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from prefect import flow
 
 from pipelines.config import load_asset
+from pipelines.registry import Promotion, Registry, RegistryError
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
-from pipelines.tracking import Promotion, Registry, RegistryError
 
 
 def promote_version(

@@ -9,8 +9,8 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.keys import load_trusted_keys
 from pipelines.config import load_asset
+from pipelines.registry import Registry
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
 
 
 def release_bundle(registry: Registry, settings: Settings, alias: str, folder: Path) -> Path:

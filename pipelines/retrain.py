@@ -24,9 +24,9 @@ from pipelines.ingest import ingest
 from pipelines.judging import judge_version
 from pipelines.promote import promote_version
 from pipelines.promotion_gate import Outcome
+from pipelines.registry import RegisteredVersion, Registry
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
-from pipelines.tracking import RegisteredVersion, Registry
 from pipelines.train import basis_of, train_asset
 
 Say = Callable[[str], None]
@@ -158,7 +158,7 @@ def retrain_asset(
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     registry = Registry(settings, asset.asset.id)
-    for name in registry.end_lost_runs():
+    for name in registry.runs.end_lost_runs():
         say(f"'{name}' was killed, and is marked so")
     registry.settle()
     mirror_champion(registry, settings)

@@ -40,9 +40,10 @@ from pipelines.evaluate import certify_bundle, find_injected, score_bundle
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
 from pipelines.processes import this_process
+from pipelines.registry import BASIS_TAG, Registry, RegistryError
 from pipelines.report import draw_certificate, draw_detector, draw_losses
 from pipelines.settings import Settings
-from pipelines.tracking import BASIS_TAG, PROCESS_TAG, Registry, RegistryError
+from pipelines.tracking import PROCESS_TAG
 from pipelines.verdict import Scorecard, describe, metrics_of, run_metrics, tables_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
@@ -95,9 +96,9 @@ def train_asset(
     version = registry.next_version()
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
     tags = {**_tags(asset, history), "reason": reason}
-    with tempfile.TemporaryDirectory() as scratch, registry.run(name, tags) as run:
-        registry.log_data(history.normal, version=history.version, context="train")
-        registry.log_parameters(_parameters(asset, history))
+    with tempfile.TemporaryDirectory() as scratch, registry.runs.start(name, tags) as run:
+        registry.runs.log_data(history.normal, version=history.version, context="train")
+        registry.runs.log_parameters(_parameters(asset, history))
         made = _make_all(
             asset,
             normal,
@@ -105,7 +106,7 @@ def train_asset(
             origin=Origin(version, at, run.info.run_id, history.version),
             folder=Path(scratch),
             key=key,
-            logger=registry.logger(run),
+            logger=registry.runs.logger(run),
             say=say,
         )
         say("replaying held-out running, labelled and injected faults")
@@ -113,17 +114,17 @@ def train_asset(
         chosen = _certified(asset, made.pop(cards[0].name), history, key, say=say)
         verdict = describe(cards, _champion(asset, registry, history, Path(scratch), settings))
         note = _as_note(verdict, why, history.learned(), *_unshown(asset, history, chosen))
-        registry.log_results(
+        registry.runs.log_results(
             metrics=run_metrics(cards, chosen.bundle.certificate),
             figures={
-                "losses": draw_losses(registry.losses(run, LOSSES)),
+                "losses": draw_losses(registry.runs.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
                 **draw_certificate(chosen.bundle.certificate),
             },
             tables=tables_of(cards, chosen.bundle.certificate),
             note=note,
         )
-        registry.log_rivals([rival.path for rival in made.values()])
+        registry.runs.log_rivals([rival.path for rival in made.values()])
         say("registering the challenger")
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)

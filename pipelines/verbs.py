@@ -270,7 +270,7 @@ def do_monitor(options: argparse.Namespace) -> None:
 def do_champions(options: argparse.Namespace) -> None:
     """Show what was champion, since when, by whom and why."""
     from pipelines.champions import champion_rows, print_champions
-    from pipelines.tracking import Registry
+    from pipelines.registry import Registry
 
     champions = Registry(Settings(), load_asset(options.asset).asset.id).champions()
     if options.json:

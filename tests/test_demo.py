@@ -8,9 +8,9 @@ import pytest
 
 from features.datasets.tep import Run, load_runs
 from pipelines.demo import run_demo
+from pipelines.registry import Registry
 from pipelines.settings import Settings
 from pipelines.threshold import count_band
-from pipelines.tracking import Registry
 
 LOUD = {1, 2, 4, 6, 7, 8, 12, 13, 14, 17, 18}
 """Disturbances that an alarm must find."""

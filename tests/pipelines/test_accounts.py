@@ -34,7 +34,7 @@ from pipelines.accounts import (
 )
 from pipelines.services import StartError
 from pipelines.settings import Settings
-from pipelines.tracking import Registry, RegistryError
+from pipelines.tracking import Runs, TrackingError
 from pipelines.up import answers, mlflow_address, mlflow_arguments, mlflow_secrets
 
 ASSET = "pump_07"
@@ -56,7 +56,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     bare = Settings(home=tmp_path_factory.mktemp("accounts"), mlflow_port=port)
-    with Registry(bare, ASSET).run("before", {}):
+    with Runs(bare, ASSET).start("before", {}):
         pass
     guarded = with_passwords(bare, PASSWORDS)
     command = [sys.executable, "-m", *map(str, mlflow_arguments(guarded))]
@@ -130,7 +130,7 @@ def registered(
     file, data = tmp_path_factory.mktemp("trained") / f"{ASSET}-1.fwb", b"a bundle"
     file.write_bytes(data)
     served = settings.model_copy(update={"tracking_uri": flows.tracking_uri})
-    with Registry(served, ASSET).run("behind accounts", {}) as run:
+    with Runs(served, ASSET).start("behind accounts", {}) as run:
         flows.log_artifact(run.info.run_id, str(file), "bundle")
         flows.create_registered_model(ASSET)
         tags = {"bundle": file.name, "bundle_sha256": hashlib.sha256(data).hexdigest()}
@@ -222,8 +222,8 @@ def test_a_verb_without_an_account_says_which_variables_to_set(
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD", raising=False)
     served = settings.model_copy(update={"tracking_uri": mlflow_address(settings)})
-    with pytest.raises(RegistryError, match=r"who asks; set MLFLOW_TRACKING_USERNAME and"):
-        Registry(served, ASSET)
+    with pytest.raises(TrackingError, match=r"who asks; set MLFLOW_TRACKING_USERNAME and"):
+        Runs(served, ASSET)
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from pipelines.evaluate import evaluate_asset
 from pipelines.historian import Historian
 from pipelines.history import HistoryError, read_history
 from pipelines.labelling import begin_anew, find_baseline, print_labels, read_labels
+from pipelines.registry import Registry
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
 from pipelines.train import TrainingError, train, train_asset
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from features.grid import WindowConfig
 from features.source import SourceConfig
 from pipelines.config import AssetConfig, AssetInfo
 from pipelines.evaluate import check_channels
-from pipelines.tracking import RegistryError
+from pipelines.registry import RegistryError
 
 
 def asset_of(*names: str) -> AssetConfig:

@@ -13,9 +13,10 @@ from pydantic import SecretStr
 
 from faultwatch_edge.bundle import Bundle
 from pipelines.connection import DatabaseError
+from pipelines.registry import Registry
 from pipelines.server_database import make_database
 from pipelines.settings import MLFLOW_DATABASE, Settings, SettingsError
-from pipelines.tracking import Registry, RegistryError
+from pipelines.tracking import Runs, TrackingError
 
 Run = Callable[..., list[tuple[Any, ...]]]
 SECRET = "R8s %/@:?#' secret"  # noqa: S105 - of nobody
@@ -134,7 +135,7 @@ def test_what_is_registered_without_a_server_is_in_postgresql_and_object_storage
     )
     (tmp_path / "pump_07-1.fwb").write_bytes(b"a bundle")
     registry = Registry(settings, "pump_07")
-    with registry.run("trained", {}) as started:
+    with registry.runs.start("trained", {}) as started:
         registry.register(started, tmp_path / "pump_07-1.fwb", graph=bundle.onnx, version=1)
 
     again = Registry(settings, "pump_07")
@@ -146,8 +147,8 @@ def test_what_is_registered_without_a_server_is_in_postgresql_and_object_storage
 
 
 def test_a_store_of_artifacts_that_is_not_there_is_a_sentence(s3: str, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError) as caught:
-        Registry(Settings(home=tmp_path, artifacts=f"{s3}-elsewhere/mlflow"), "pump_07")
+    with pytest.raises(TrackingError) as caught:
+        Runs(Settings(home=tmp_path, artifacts=f"{s3}-elsewhere/mlflow"), "pump_07")
     said = str(caught.value)
     assert said.startswith(f"artifacts cannot be kept at {s3}-elsewhere/mlflow (")
     assert "bucket does not exist" in said

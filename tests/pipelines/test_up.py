@@ -24,10 +24,10 @@ from faultwatch_edge.keys import make_key_pair
 from pipelines.config import load_asset
 from pipelines.historian import Historian
 from pipelines.ingest import ingest_asset
+from pipelines.registry import Registry
 from pipelines.schedules import POOL, TAG, Plan, make_deployments, make_plans
 from pipelines.services import Services, StartError, StopRequested, marked_processes, stop_requests
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
 from pipelines.up import check_free, make_environment
 
 ROOT = Path(__file__).parents[2]

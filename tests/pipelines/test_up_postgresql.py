@@ -20,10 +20,10 @@ from pydantic import SecretStr
 
 from faultwatch_edge.bundle import Bundle
 from pipelines.accounts import client_secrets
+from pipelines.registry import Registry
 from pipelines.schedules import our_deployments, prefect_client
 from pipelines.services import marked_processes
 from pipelines.settings import MLFLOW_DATABASE, PREFECT_DATABASE, Settings
-from pipelines.tracking import Registry
 from pipelines.up import mlflow_address, prefect_address
 
 Run = Callable[..., list[tuple[Any, ...]]]
@@ -132,7 +132,7 @@ def registered(settings: Settings, bundle: Bundle, monkeypatch: pytest.MonkeyPat
             patch.setenv(name, value)
         served = settings.model_copy(update={"tracking_uri": mlflow_address(settings)})
         registry = Registry(served, "pump_07")
-        with registry.run("trained", {}) as run:
+        with registry.runs.start("trained", {}) as run:
             registry.register(run, file, graph=bundle.onnx, version=1)
     return file.read_bytes()
 

@@ -14,9 +14,9 @@ from pipelines.config import AssetConfig, load_asset
 from pipelines.historian import Historian
 from pipelines.ingest import ingest_asset
 from pipelines.labelling import Verdict, label_interval
+from pipelines.registry import Registry
 from pipelines.retrain import Retrained, retrain_asset
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 ASSET = """

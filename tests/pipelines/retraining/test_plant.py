@@ -26,10 +26,10 @@ from pydantic import SecretStr
 from faultwatch_edge.config import RegistryConfig
 from faultwatch_edge.registry import RegistryMirror
 from pipelines.gate_verdict import verdict_of
+from pipelines.registry import Registry
 from pipelines.schedules import prefect_client
 from pipelines.services import marked_processes
 from pipelines.settings import MLFLOW_DATABASE, PREFECT_DATABASE, Settings
-from pipelines.tracking import Registry
 from pipelines.up import mlflow_address, prefect_address, schedule_asset
 
 pytestmark = pytest.mark.slow

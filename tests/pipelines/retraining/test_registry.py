@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from faultwatch_edge.bundle import Bundle
-from pipelines.tracking import RegistryError
+from pipelines.registry import RegistryError
 
 
 def register(pump: Any, bundle: Bundle, version: int) -> int:
@@ -14,7 +14,7 @@ def register(pump: Any, bundle: Bundle, version: int) -> int:
     file: Path = pump.folder / f"small_pump-{version}.fwb"
     file.write_bytes(b"a bundle")
     registry = pump.registry
-    with registry.run(f"trained {version}", {}) as run:
+    with registry.runs.start(f"trained {version}", {}) as run:
         return int(registry.register(run, file, graph=bundle.onnx, version=version))
 
 

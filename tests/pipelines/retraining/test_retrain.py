@@ -13,8 +13,8 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.keys import load_trusted_keys
 from pipelines.gate_verdict import Verdict, note_verdict, verdict_of
 from pipelines.promote import promote_version, roll_back_champion
+from pipelines.registry import RegistryError
 from pipelines.release import mirror_champion
-from pipelines.tracking import RegistryError
 
 PROGRAM = """
 import sys
