@@ -1,18 +1,12 @@
 """Detector to signed bundle; refuses to write one that would decide otherwise than torch does."""
 
-import io
-import logging
 import math
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.lib.stride_tricks import sliding_window_view
@@ -22,9 +16,9 @@ from faultwatch_edge.bundle import write_bundle
 from faultwatch_edge.detector import Detector as EdgeDetector
 from faultwatch_edge.golden import Golden
 from faultwatch_edge.manifest import Manifest
-from models.detector import Detection, Detector, initial_state
+from models.detector import Detector, initial_state
+from models.graph import ExportError, export_onnx
 
-OPSET = 20
 BATCH = 256
 PARITY_WINDOWS = 1_000
 TOLERANCE = 1e-4
@@ -38,96 +32,6 @@ class _Expected(NamedTuple):
 
     windows: NDArray[np.float32]
     score: NDArray[np.float32]
-
-
-class ExportError(Exception):
-    """A detector that must not leave: the message says which promise it breaks."""
-
-
-def export_onnx(detector: Detector, *, length: int) -> bytes:
-    """Turn the detector into one ONNX graph, weights included, batch size free.
-
-    Args:
-        detector: fitted, in evaluation mode.
-        length: cells in a window.
-
-    Raises:
-        ExportError: the graph draws random numbers, has another opset or knows where it was made.
-    """
-    channels = len(detector.normalizer.mean)
-    example = (torch.zeros(4, channels, length), initial_state(detector))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "detector.onnx"
-        torch.onnx.export(
-            detector,
-            example,
-            path,
-            input_names=["window", "state"],
-            output_names=list(Detection._fields),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes={"window": {0: torch.export.Dim("batch", min=1)}, "state": None},
-            verbose=False,
-        )
-        model = onnx.load(path)
-    _forget_origin(model)
-    _check_graph(model)
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's chatter and its warnings about optional packages to itself."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _forget_origin(model: onnx.ModelProto) -> None:
-    """Remove source paths and lines, which the exporter leaves in every node."""
-    model.doc_string = ""
-    del model.metadata_props[:]
-    graph = model.graph
-    del graph.metadata_props[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-
-
-def _check_graph(model: onnx.ModelProto) -> None:
-    onnx.checker.check_model(model, full_check=True)
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if opsets.get("") != OPSET:
-        raise ExportError(f"the graph has opset {opsets.get('')}, expected {OPSET}")
-    nodes = [*model.graph.node, *(node for part in model.functions for node in part.node)]
-    random = sorted({node.op_type for node in nodes if "Random" in node.op_type})
-    if random:
-        raise ExportError(
-            f"the graph draws random numbers ({', '.join(random)}); scores must repeat"
-        )
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise ExportError("the graph keeps weights in another file; a bundle has one")
-    text = _without_weights(model).SerializeToString()
-    if b".py" in text or str(Path(__file__).parents[1]).encode() in text:
-        raise ExportError("the graph names the source files that it was made from")
-
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph alone: among half a million bytes of weights, any three bytes turn up by chance."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    for tensor in bare.graph.initializer:
-        tensor.ClearField("raw_data")
-    for node in (*bare.graph.node, *(node for part in bare.functions for node in part.node)):
-        for attribute in node.attribute:
-            attribute.t.ClearField("raw_data")
-    return bare
 
 
 def export_bundle(

@@ -23,6 +23,7 @@ from sklearn.covariance import empirical_covariance, ledoit_wolf_shrinkage, shru
 from torch import Tensor, nn
 from typing_extensions import override
 
+from models.completion import fill_if_incomplete
 from models.window_pca import RowPca
 
 SCALES = ("last", "quarter", "window")
@@ -93,6 +94,14 @@ def fill_missing(
     return means
 
 
+def _fill_exactly(
+    means: Float[Tensor, "batch scale channel"],
+    seen: Bool[Tensor, "batch scale channel"],
+    precision: Float[Tensor, "scale channel channel"],
+) -> Float[Tensor, "batch scale channel"]:
+    return fill_missing(means.double(), seen, precision).to(means.dtype)
+
+
 def _weighted(
     means: Float[Tensor, "batch scale channel"], precision: Float[Tensor, "scale channel channel"]
 ) -> Float[Tensor, "batch scale channel"]:
@@ -134,8 +143,8 @@ class EnergyHead(nn.Module):
         seen: Bool[Tensor, "batch scale channel"],
     ) -> Float[Tensor, "batch scale channel"]:
         """`fill_missing` by the covariance of normal running, in double precision."""
-        filled = fill_missing(means.double(), seen, self.precision[: len(SCALES)])
-        return filled.to(means.dtype)
+        precision = self.precision[: len(SCALES)]
+        return fill_if_incomplete(seen, _fill_exactly, means, seen, precision)
 
 
 class PcaHead(nn.Module):
@@ -144,10 +153,11 @@ class PcaHead(nn.Module):
     components: Tensor
     deviation: Tensor
     diagonal: Tensor
+    noise: Tensor
 
     def __init__(self, pca: RowPca, *, noise: float) -> None:
         super().__init__()
-        self.noise = noise
+        self.register_buffer("noise", torch.tensor(noise))
         self.register_buffer("components", pca.components)
         self.register_buffer("deviation", pca.deviation)
         explained = (pca.components / pca.deviation[:, None]).square().sum(dim=0)

@@ -41,12 +41,13 @@ class OperatingPoint(nn.Module):
     """
 
     directions: Tensor
+    pace: Tensor
 
     def __init__(self, directions: Float[Tensor, "direction channel"], *, pace: float) -> None:
         """Args: directions: scaled; pace: of a movement that counts as a new operating point."""
         super().__init__()
         self.register_buffer("directions", directions)
-        self.pace = pace
+        self.register_buffer("pace", torch.tensor(pace))
 
     @override
     def forward(

@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
+from models.completion import fill_if_incomplete
+
 WINDOW_COMPONENTS = 16
 FILLING_STEPS = 4
 """Steps towards what the missing values must have been."""
@@ -54,36 +56,47 @@ class WindowPca(nn.Module):
         counts.
         """
         flat, observed = self.components.double().flatten(1), values.double().flatten(1)
-        seen = present.flatten(1).to(observed.dtype)
-        foretold = self._foretold(observed * seen, seen, flat) @ flat
-        latent = (observed * seen + foretold * (1.0 - seen)) @ flat.T
+        seen, ridge = present.flatten(1).to(observed.dtype), self.ridge.double()
+        filled = fill_if_incomplete(present, _fill, observed, seen, flat, ridge)
+        latent = nn.functional.linear(filled, flat)
         rebuilt = (latent @ flat).reshape(-1, *self.components.shape[1:])
         return rebuilt.to(values.dtype), latent.to(values.dtype)
 
-    def _foretold(
-        self,
-        observed: Float[Tensor, "batch value"],
-        seen: Float[Tensor, "batch value"],
-        flat: Float[Tensor, "latent value"],
-    ) -> Float[Tensor, "batch latent"]:
-        """Mean of the latent given the values seen, by conjugate gradients.
 
-        ``(C S C' + ridge) latent = C S values``; where nothing is missing, ``1 + ridge`` is the
-        whole matrix, and the first step is exact.
-        """
-        ridge = self.ridge.double()
-        left = observed @ flat.T
-        latent = torch.zeros_like(left)
+def _fill(
+    observed: Float[Tensor, "batch value"],
+    seen: Float[Tensor, "batch value"],
+    flat: Float[Tensor, "latent value"],
+    ridge: Float[Tensor, " latent"],
+) -> Float[Tensor, "batch value"]:
+    """The values seen, and what they foretell of the others."""
+    foretold = _foretell(observed * seen, seen, flat, ridge) @ flat
+    return observed * seen + foretold * (1.0 - seen)
+
+
+def _foretell(
+    observed: Float[Tensor, "batch value"],
+    seen: Float[Tensor, "batch value"],
+    flat: Float[Tensor, "latent value"],
+    ridge: Float[Tensor, " latent"],
+) -> Float[Tensor, "batch latent"]:
+    """Mean of the latent given the values seen, by conjugate gradients.
+
+    ``(C S C' + ridge) latent = C S values``; where nothing is missing, ``1 + ridge`` is the whole
+    matrix, and the first step is exact.
+    """
+    left = nn.functional.linear(observed, flat)
+    latent = torch.zeros_like(left)
+    slope = left / (1.0 + ridge)
+    step, size = slope, (left * slope).sum(dim=1, keepdim=True)
+    for _ in range(FILLING_STEPS):
+        image = nn.functional.linear((step @ flat) * seen, flat) + ridge * step
+        length = size / (step * image).sum(dim=1, keepdim=True).clamp(min=TINY)
+        latent, left = latent + length * step, left - length * image
         slope = left / (1.0 + ridge)
-        step, size = slope, (left * slope).sum(dim=1, keepdim=True)
-        for _ in range(FILLING_STEPS):
-            image = ((step @ flat) * seen) @ flat.T + ridge * step
-            length = size / (step * image).sum(dim=1, keepdim=True).clamp(min=TINY)
-            latent, left = latent + length * step, left - length * image
-            slope = left / (1.0 + ridge)
-            before, size = size, (left * slope).sum(dim=1, keepdim=True)
-            step = slope + size / before.clamp(min=TINY) * step
-        return latent
+        before, size = size, (left * slope).sum(dim=1, keepdim=True)
+        step = slope + size / before.clamp(min=TINY) * step
+    return latent
 
 
 class RowPca(nn.Module):

@@ -31,7 +31,7 @@ EXPECTED = {
     "features.first_look.pieces": ("InspectionError",),
     "features.schema": ("SchemaError",),
     "models.calibration": ("CalibrationError",),
-    "models.export": ("ExportError",),
+    "models.graph": ("ExportError",),
     "pipelines.benchmark": ("BenchmarkError",),
     "pipelines.config": ("ConfigError",),
     "pipelines.reading": ("ReadError",),

@@ -22,7 +22,7 @@ from features.grid import WindowConfig
 from features.windows import Windows
 from models.config import ModelConfig, ReconstructorName, RegimeConfig
 from models.crossfit import FittedDetector, Recipe, fit_detector
-from models.export import export_onnx
+from models.graph import export_onnx
 
 Cells = NDArray[np.float32]
 

@@ -23,9 +23,11 @@ from faultwatch_edge.detector import check_golden
 from faultwatch_edge.manifest import Manifest
 from features.windows import Windows
 from models import export
+from models import graph as graph_module
 from models.crossfit import FittedDetector
 from models.detector import Detection, score_run
-from models.export import ExportError, export_bundle, export_onnx, make_golden, prove_parity
+from models.export import export_bundle, make_golden, prove_parity
+from models.graph import ExportError, export_onnx
 
 pytestmark = pytest.mark.parametrize("recipe", ["window_pca"], indirect=True)
 
@@ -70,7 +72,7 @@ class Restless(nn.Module):
 
 
 def test_the_graph_has_the_opset_and_the_outputs_of_the_contract(model: onnx.ModelProto) -> None:
-    assert {entry.domain: entry.version for entry in model.opset_import}[""] == export.OPSET
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == graph_module.OPSET
     assert [slot.name for slot in model.graph.input] == ["window", "state"]
     assert [slot.name for slot in model.graph.output] == list(Detection._fields)
 
@@ -85,6 +87,50 @@ def test_the_graph_does_not_say_where_it_was_made(graph: bytes) -> None:
 
 def test_the_graph_is_the_same_each_time(graph: bytes, fitted: FittedDetector) -> None:
     assert export_onnx(fitted.detector, length=LENGTH) == graph
+
+
+def test_an_alike_detector_is_not_traced_again_and_decides_as_itself(
+    fitted: FittedDetector,
+    graph: bytes,
+    manifest: Manifest,
+    sequences: Sequence[Cells],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detector = copy.deepcopy(fitted.detector)
+    for weight in detector.buffers():
+        if weight.is_floating_point():
+            weight.mul_(1.01)
+    with pytest.raises(ExportError, match="gives another score than torch"):
+        prove_parity(detector, graph, manifest, sequences)
+
+    def broken(*_args: object, **_options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.onnx, "export", broken)
+    assert prove_parity(
+        detector, export_onnx(detector, length=LENGTH), manifest, sequences
+    ) == prove_parity(fitted.detector, graph, manifest, sequences)
+
+
+def test_another_option_another_shape_and_another_length_are_traced_anew(
+    fitted: FittedDetector, graph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del graph
+    traced: list[str] = []
+
+    def trace(*_args: object) -> bytes:
+        traced.append("")
+        raise InterruptedError
+
+    option, shape = copy.deepcopy(fitted.detector), copy.deepcopy(fitted.detector)
+    option.gate.startup_cells += 1
+    shape.gate.above = torch.zeros(1)
+    monkeypatch.setattr(graph_module, "_trace", trace)
+    for detector, length in ((option, LENGTH), (shape, LENGTH), (fitted.detector, LENGTH + 1)):
+        with pytest.raises(InterruptedError):
+            export_onnx(detector, length=length)
+    assert len(traced) == 3
+    export_onnx(fitted.detector, length=LENGTH)
 
 
 def test_any_batch_runs_and_a_window_scores_the_same_in_each(
@@ -111,7 +157,8 @@ def test_a_graph_that_draws_is_refused(fitted: FittedDetector) -> None:
 def test_a_graph_that_names_its_sources_is_refused(
     fitted: FittedDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_forget_origin", lambda _: None)
+    monkeypatch.setattr(graph_module, "_traced", {})
+    monkeypatch.setattr(graph_module, "_forget_origin", lambda _: None)
     with pytest.raises(ExportError, match="names the source files"):
         export_onnx(fitted.detector, length=LENGTH)
 
@@ -126,7 +173,7 @@ def test_another_opset_is_refused(model: onnx.ModelProto) -> None:
     for entry in model.opset_import:
         entry.version = 19 if entry.domain == "" else entry.version
     with pytest.raises(ExportError, match="the graph has opset 19, expected 20"):
-        export._check_graph(model)  # noqa: SLF001 - the exporter itself never makes such a graph
+        graph_module._check_graph(model)  # noqa: SLF001 - the exporter itself never makes such a graph
 
 
 def test_the_exporter_is_quiet_and_leaves_logging_as_it_was(
@@ -138,6 +185,7 @@ def test_the_exporter_is_quiet_and_leaves_logging_as_it_was(
     def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("no")
 
+    monkeypatch.setattr(graph_module, "_traced", {})
     monkeypatch.setattr(torch.onnx, "export", broken)
     with pytest.raises(RuntimeError, match="no"):
         export_onnx(fitted.detector, length=LENGTH)
