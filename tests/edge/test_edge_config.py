@@ -112,6 +112,7 @@ def test_samples_may_come_from_an_opc_ua_server_alone(file: Path) -> None:
             OPC_UA.replace("[opcua]", "[page]").replace(ADDRESS, ""),
             "opcua is missing, expected the",
         ),
+        (LEAST + f"[opcua]\n{ADDRESS}", "asset.nodes is missing, expected the nodes to read"),
         (OPC_UA.replace("[file]", "").replace("path =", "#"), "mqtt, webhook and file are missing"),
         (
             OPC_UA.replace("localhost", "plant"),

@@ -279,6 +279,8 @@ class EdgeConfig:
             raise BundleError("mqtt is missing, expected the broker that samples come from")
         if self.opcua is None and any(one.nodes for one in self.asset):
             raise BundleError("opcua is missing, expected the server that samples come from")
+        if self.opcua is not None and not any(one.nodes for one in self.asset):
+            raise BundleError("asset.nodes is missing, expected the nodes to read from [opcua]")
         if not self.sinks:
             raise BundleError("mqtt, webhook and file are missing, expected where alarms go")
         followed = [one.model for one in self.asset if one.model is not None]
