@@ -34,6 +34,7 @@ nothing (float[1] x) => (float[1] y) { y = Identity(x) }
 CALLS = {
     "empty_call": "ONNX Runtime, empty graph",
     "bare_run": "ONNX Runtime, this graph",
+    "holed_run": "the same, a channel missing",
     "detector": "the agent's detector",
     "agent_step": "whole agent step",
 }

@@ -82,11 +82,14 @@ def measure_latency(bundle: Bundle, identity: bytes) -> dict[str, dict[str, floa
         "window": np.ascontiguousarray(windows[:1], dtype=np.float32),
         "state": np.zeros(bundle.manifest.state_size, np.float32),
     }
+    holed = {**feeds, "window": feeds["window"].copy()}
+    holed["window"][:, 0] = np.nan
     nothing = {"x": np.zeros(1, np.float32)}
     detector = Detector.from_bundle(bundle)
     calls: dict[str, Callable[[], object]] = {
         "empty_call": lambda: empty.run(["y"], nothing),
         "bare_run": lambda: bare.run(OUTPUTS, feeds),
+        "holed_run": lambda: bare.run(OUTPUTS, holed),
         "detector": lambda: detector.score(feeds["window"]),
         "agent_step": feeder(bundle, Agent(bundle)),
     }
