@@ -27,7 +27,7 @@ MARGIN = 0.25
 
 @dataclass(frozen=True)
 class Shift:
-    """A channel whose level is another one than it was."""
+    """How far the level of a channel is from where it was."""
 
     channel: str
     unit: str
@@ -37,6 +37,8 @@ class Shift:
     """Mean of what came since."""
     deviations: float
     """The difference, in standard deviations of normal running; infinite if it had none."""
+    has_moved: bool | None
+    """Whether that is more than chance explains, and of account; None = too few blocks to tell."""
 
     @override
     def __str__(self) -> str:
@@ -83,21 +85,58 @@ def find_shifts(
         >>> find_shifts(frame[:150], frame[150:300], channels, block=day)
         ()
     """
-    moving = [channel for channel in channels if channel.kind == "continuous"]
-    found = [(_chance(taught, new, one.name, block), one) for one in moving]
-    judged = sorted(((chance, one) for chance, one in found if chance is not None), key=_first)
-    shifts: list[Shift] = []
-    for place, (chance, channel) in enumerate(judged):
-        if chance > SIGNIFICANCE / (len(judged) - place):
-            break
-        shift = _shift(taught[channel.name], new[channel.name], channel)
-        if abs(shift.deviations) >= LEAST_SHIFT:
-            shifts.append(shift)
+    shifts = measure_shifts(taught, new, channels, block=block)
+    return tuple(shift for shift in shifts if shift.has_moved)
+
+
+def measure_shifts(
+    taught: pl.DataFrame, new: pl.DataFrame, channels: Sequence[Channel], *, block: timedelta
+) -> tuple[Shift, ...]:
+    """The shift of every continuous channel that has values in both, the furthest first.
+
+    Args:
+        taught: as of `find_shifts`, which tells what has moved.
+        new: as well.
+        channels: as well.
+        block: as well.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> at = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(4)]
+        >>> frame = pl.DataFrame({"time": at, "flow": [1.0, 3.0, 4.0, 6.0]})
+        >>> channels, day = (Channel(name="flow"),), timedelta(days=1)
+        >>> (shift,) = measure_shifts(frame[:2], frame[2:], channels, block=day)
+        >>> shift.deviations, shift.has_moved
+        (3.0, None)
+    """
+    there = [
+        channel
+        for channel in channels
+        if channel.kind == "continuous"
+        and all(frame[channel.name].count() for frame in (taught, new))
+    ]
+    chances = [(_chance(taught, new, one.name, block), one) for one in there]
+    unlikely = _unlikely([(chance, one.name) for chance, one in chances if chance is not None])
+    shifts = [
+        _shift(
+            taught[one.name],
+            new[one.name],
+            one,
+            is_unlikely=None if chance is None else one.name in unlikely,
+        )
+        for chance, one in chances
+    ]
     return tuple(sorted(shifts, key=lambda shift: -abs(shift.deviations)))
 
 
-def _first(pair: tuple[float, Channel]) -> float:
-    return pair[0]
+def _unlikely(chances: Sequence[tuple[float, str]]) -> set[str]:
+    """Channels whose difference chance does not explain, by Holm's correction."""
+    found: set[str] = set()
+    for place, (chance, channel) in enumerate(sorted(chances)):
+        if chance > SIGNIFICANCE / (len(chances) - place):
+            break
+        found.add(channel)
+    return found
 
 
 def _chance(
@@ -135,10 +174,18 @@ def _block_means(frame: pl.DataFrame, channel: str, block: timedelta) -> NDArray
     return full["value"].to_numpy()
 
 
-def _shift(before: pl.Series, now: pl.Series, channel: Channel) -> Shift:
+def _shift(
+    before: pl.Series, now: pl.Series, channel: Channel, *, is_unlikely: bool | None
+) -> Shift:
     values = before.drop_nulls().to_numpy()
     level, spread = float(values.mean()), float(values.std())
     new = float(now.drop_nulls().to_numpy().mean())
-    stood = spread <= ROUNDING * abs(level)
-    deviations = float(np.copysign(np.inf, new - level)) if stood else (new - level) / spread
-    return Shift(channel.name, channel.unit, level, new, deviations)
+    deviations = _deviations(new - level, spread, rounding=ROUNDING * abs(level))
+    has_moved = None if is_unlikely is None else is_unlikely and abs(deviations) >= LEAST_SHIFT
+    return Shift(channel.name, channel.unit, level, new, deviations, has_moved)
+
+
+def _deviations(difference: float, spread: float, *, rounding: float) -> float:
+    if spread > rounding:
+        return difference / spread
+    return float(np.copysign(np.inf, difference)) if abs(difference) > rounding else 0.0

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features.channels import Channel
-from features.drift import find_shifts
+from features.drift import find_shifts, measure_shifts
 from features.schema import samples_schema
 
 START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
@@ -82,3 +82,25 @@ def test_missing_values_and_half_days_do_not_count() -> None:
     )
     assert shifted(running(30), new) == ["flow"]
     assert shifted(running(30), new.with_columns(flow=pl.lit(None, pl.Float64))) == []
+
+
+def test_every_channel_that_has_a_level_is_measured_whether_it_moved_or_not() -> None:
+    taught, new = running(30), running(10, begin=30, flow=1.0)
+    shifts = measure_shifts(taught, new, CHANNELS, block=DAY)
+    assert [(shift.channel, shift.has_moved) for shift in shifts] == [
+        ("flow", True),
+        ("level", False),
+    ]
+    assert abs(shifts[1].deviations) < 1.0
+
+
+def test_with_too_few_days_a_shift_is_measured_and_not_judged() -> None:
+    shifts = measure_shifts(running(30), running(2, begin=30, flow=5.0), CHANNELS, block=DAY)
+    assert {shift.has_moved for shift in shifts} == {None}
+    assert max(shift.deviations for shift in shifts) > 4.0
+
+
+def test_what_stands_still_as_before_has_no_shift_and_what_was_never_measured_is_left_out() -> None:
+    still = running(30).with_columns(flow=7.0, level=None)
+    (shift,) = measure_shifts(still, still[-240:], CHANNELS, block=DAY)
+    assert (shift.channel, shift.deviations, shift.has_moved) == ("flow", 0.0, False)
