@@ -1,7 +1,7 @@
 """From normal running to a signed bundle: fit, threshold, export."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from models.crossfit import FittedDetector, Recipe, fit_detector
 from models.export import export_bundle
 from models.training import TrainingLogger
 from pipelines.config import AssetConfig
+from pipelines.costs import Stopwatch
 from pipelines.threshold import find_threshold, share_threshold
 
 PARITY_WINDOWS = 3_000
@@ -53,6 +54,8 @@ class Candidate:
     path: Path
     fitted: FittedDetector
     threshold: ThresholdSpec
+    seconds: Mapping[str, float]
+    """That ``learning`` and ``exporting`` took."""
 
     @property
     def warnings(self) -> list[str]:
@@ -114,22 +117,25 @@ def make_candidate(
         logger: takes the losses of the epochs.
         say: takes a sentence on what is going on.
     """
-    fitted = fit_detector(normal, recipe_of(asset, reconstructor), logger=logger, say=say)
-    threshold = (
-        find_threshold(fitted.normal, asset.alarm, window_s=asset.window.hop_s)
-        if far is None
-        else share_threshold(fitted.normal, asset.alarm, far=far, window_s=asset.window.hop_s)
-    )
+    stopwatch = Stopwatch()
+    with stopwatch.part("learning"):
+        fitted = fit_detector(normal, recipe_of(asset, reconstructor), logger=logger, say=say)
+        threshold = (
+            find_threshold(fitted.normal, asset.alarm, window_s=asset.window.hop_s)
+            if far is None
+            else share_threshold(fitted.normal, asset.alarm, far=far, window_s=asset.window.hop_s)
+        )
     say(f"exporting {reconstructor}")
-    path = export_bundle(
-        fitted.detector,
-        _manifest(asset, fitted, threshold, origin, name=reconstructor, key=private_key),
-        _newest_cells(*([normal] if recent is None else [recent, normal])),
-        folder,
-        private_key=private_key,
-    )
-    bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
-    return Candidate(bundle, path, fitted, bundle.manifest.threshold)
+    with stopwatch.part("exporting"):
+        path = export_bundle(
+            fitted.detector,
+            _manifest(asset, fitted, threshold, origin, name=reconstructor, key=private_key),
+            _newest_cells(*([normal] if recent is None else [recent, normal])),
+            folder,
+            private_key=private_key,
+        )
+        bundle = read_bundle(path, trusted_keys=[private_key.public_key()])
+    return Candidate(bundle, path, fitted, bundle.manifest.threshold, stopwatch.seconds)
 
 
 def seal_certificate(

@@ -20,10 +20,9 @@ from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 
 from faultwatch_edge.bundle import Bundle
-from features.channels import channel_names
 from features.drift import find_shifts
-from features.labels import Interval, outside
-from features.schema import samples_schema
+from features.labels import Interval
+from pipelines.channel_drift import BLOCK, hourly_means
 from pipelines.config import AssetConfig, load_asset
 from pipelines.evaluate import check_channels
 from pipelines.historian import Historian
@@ -38,8 +37,6 @@ from pipelines.settings import Settings
 OVERDUE = "retraining.overdue"
 LATE = timedelta(hours=1)
 """How long a retraining may wait for a worker."""
-BLOCK = timedelta(days=1)
-"""What the days of normal running are compared by."""
 MOST_DAYS = timedelta(days=14)
 """Of what came since, the newest days are looked at."""
 REPLAYED = 90_000
@@ -127,26 +124,6 @@ def newest_rows(historian: Historian, since: datetime, *, most: int) -> pl.DataF
     for part in historian.slices(since, None):
         kept = [pl.concat([*kept, part]).tail(most)]
     return kept[0] if kept else historian.read(since)
-
-
-def hourly_means(
-    asset: AssetConfig,
-    historian: Historian,
-    intervals: Sequence[Interval],
-    start: datetime,
-    end: datetime | None,
-) -> pl.DataFrame:
-    """Mean of each hour of normal running, ``start <= time < end``; read in slices."""
-    names = channel_names(asset.channel)
-    hours = [
-        part.group_by(time=pl.col("time").dt.truncate("1h"), maintain_order=True).agg(
-            pl.col(names).mean()
-        )
-        for part in (outside(one, intervals) for one in historian.slices(start, end))
-    ]
-    if not hours:
-        return pl.DataFrame(schema=samples_schema(asset.channel))
-    return pl.concat(hours).group_by("time", maintain_order=True).agg(pl.col(names).mean())
 
 
 def _alarms(

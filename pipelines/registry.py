@@ -160,6 +160,14 @@ class Registry:
         noted = run.data.params.get("normal_to")
         return datetime.fromisoformat(noted) if noted else None
 
+    def taught(self, version: ModelVersion) -> tuple[datetime, datetime] | None:
+        """First and last time of what a registered bundle learned from; None = not noted."""
+        noted = self.client.get_run(str(version.run_id)).data.params
+        if "normal_from" not in noted:
+            return None
+        first, last = (datetime.fromisoformat(noted[name]) for name in ("normal_from", "normal_to"))
+        return first, last
+
     def basis(self, version: ModelVersion) -> str:
         """What a registered bundle was made from, as its training noted it; '' = not noted."""
         return str(self.client.get_run(str(version.run_id)).data.tags.get(BASIS_TAG, ""))

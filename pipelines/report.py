@@ -1,4 +1,4 @@
-"""The only file that draws: pictures of a training, a detector and its evaluation."""
+"""Pictures of a training, a detector and its evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from faultwatch_edge.bundle import Bundle
 from faultwatch_edge.certificate import Certificate
@@ -79,19 +78,6 @@ def score_windows(bundle: Bundle, windows: Windows) -> WindowScores:
     return WindowScores(windows.end_times, *joined)
 
 
-def draw_detector(
-    bundle: Bundle, windows: Windows, intervals: Sequence[Interval]
-) -> dict[str, Figure]:
-    """Pictures of what a bundle makes of windows, by name."""
-    scores = score_windows(bundle, windows)
-    return {
-        "scores": draw_scores(scores, bundle.manifest.threshold.score, intervals),
-        "observed_and_expected": draw_worst_channels(scores, bundle),
-        "latent_map": draw_latent_map(scores, intervals),
-        "contributions": draw_contributions(scores, intervals, bundle.manifest.channel_names),
-    }
-
-
 def draw_losses(losses: Mapping[str, Sequence[float]]) -> Figure:
     """Loss, reconstruction and divergence over the epochs."""
     figure = Figure(figsize=(9, 3), layout="constrained")
@@ -106,7 +92,7 @@ def draw_scores(scores: WindowScores, threshold: float, intervals: Sequence[Inte
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     axes = figure.subplots()
     draw_score_line(axes, scores.times, scores.score, threshold)
-    for interval in _upset(intervals):
+    for interval in upset_of(intervals):
         axes.axvspan(*_span(interval), color=FAULT, alpha=0.12, lw=0)
     axes.set_title("Score of running that nothing was trained on; labelled faults shaded")
     return figure
@@ -154,29 +140,12 @@ def _first_anomaly(scores: WindowScores, threshold: float) -> int:
     return int(np.argmax(row)) if row.any() else int(np.argmax(scores.score))
 
 
-def draw_latent_map(scores: WindowScores, intervals: Sequence[Interval]) -> Figure:
-    """Latent means in their two leading principal directions, by what was labelled."""
-    latent = scores.latent
-    plane = PCA(min(2, latent.shape[1])).fit_transform(latent)
-    faulty = np.zeros(len(plane), dtype=np.bool_)
-    for interval in intervals:
-        start, end = _naive(interval.start), _naive(interval.end)
-        faulty |= (scores.times >= np.datetime64(start)) & (scores.times < np.datetime64(end))
-    figure = Figure(figsize=(5.5, 5), layout="constrained")
-    axes = figure.subplots()
-    for chosen, color, label in ((faulty, FAULT, "labelled fault"), (~faulty, NORMAL, "normal")):
-        axes.scatter(plane[chosen, 0], plane[chosen, -1], s=3, alpha=0.4, color=color, label=label)
-    axes.set(title="Latent map", xlabel="first direction", ylabel="second direction")
-    axes.legend(frameon=False)
-    return figure
-
-
 def draw_contributions(
     scores: WindowScores, intervals: Sequence[Interval], names: Sequence[str]
 ) -> Figure:
     """Mean share of each channel in the contributions, fault by fault."""
     shares = scores.contribution / scores.contribution.sum(axis=1, keepdims=True).clip(1e-12)
-    upset, rows = _upset(intervals), {}
+    upset, rows = upset_of(intervals), {}
     if (normal := _outside(scores.times, upset)).any():
         rows["(normal)"] = shares[normal].mean(axis=0)
     for interval in upset:
@@ -195,17 +164,22 @@ def draw_contributions(
     return figure
 
 
-def _upset(intervals: Sequence[Interval]) -> list[Interval]:
-    """A nuisance is normal running."""
+def upset_of(intervals: Sequence[Interval]) -> list[Interval]:
+    """What is no normal running; a nuisance is."""
     return [one for one in intervals if one.kind != "nuisance"]
 
 
 def _outside(times: NDArray[np.datetime64], intervals: Sequence[Interval]) -> NDArray[np.bool_]:
     outside = np.ones(len(times), dtype=np.bool_)
     for interval in intervals:
-        start, end = np.datetime64(_naive(interval.start)), np.datetime64(_naive(interval.end))
-        outside &= (times < start) | (times >= end)
+        outside &= ~is_within(times, interval)
     return outside
+
+
+def is_within(times: NDArray[np.datetime64], interval: Interval) -> NDArray[np.bool_]:
+    """Whether each instant lies in an interval."""
+    start, end = (np.datetime64(_naive(at)) for at in (interval.start, interval.end))
+    return (times >= start) & (times < end)
 
 
 def _span(interval: Interval) -> tuple[float, float]:

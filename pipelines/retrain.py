@@ -103,7 +103,7 @@ def find_challenger(
     newest = next(iter(registry.versions()), None)
     if newest is not None and registry.basis(newest) == basis_of(asset, history):
         return newest
-    trained = train_asset(asset, settings, at=at, reason=reason, say=say)
+    trained = train_asset(asset, settings, at=at, reason=reason, history=history, say=say)
     return registry.version_of(str(trained.version))
 
 

@@ -36,15 +36,19 @@ from pipelines.candidate import (
 )
 from pipelines.config import AssetConfig, load_asset
 from pipelines.contest import pick_challenger
+from pipelines.costs import Stopwatch
 from pipelines.evaluate import certify_bundle, find_injected, score_bundle
+from pipelines.historian import Historian
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
 from pipelines.processes import this_process
 from pipelines.registry import BASIS_TAG, Registry, RegistryError
-from pipelines.report import draw_certificate, draw_detector, draw_losses
+from pipelines.report import draw_certificate, draw_losses
+from pipelines.review import Champion, Review, hold_beside
+from pipelines.review_pictures import draw_detector, draw_drift
 from pipelines.settings import Settings
 from pipelines.tracking import PROCESS_TAG
-from pipelines.verdict import Scorecard, describe, metrics_of, run_metrics, tables_of
+from pipelines.verdict import Scorecard, metrics_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
 """The linear detectors that stand beside every challenger."""
@@ -74,6 +78,7 @@ def train_asset(
     *,
     at: datetime,
     reason: str = "by hand",
+    history: History | None = None,
     say: Say = lambda _: None,
 ) -> Trained:
     """Train, compare with the linear rivals and the champion, register the challenger.
@@ -83,13 +88,14 @@ def train_asset(
         settings: historian, MLflow and signing key.
         at: when the training happens.
         reason: why now; a tag of the MLflow run.
+        history: what the historian holds, if it was read already.
         say: takes a sentence on what is going on.
 
     Raises:
         TrainingError: there is no signing key, too little to learn from, or nothing to judge by.
         pipelines.history.HistoryError: there is nothing to learn from.
     """
-    history = read_history(asset, settings)
+    history = history or read_history(asset, settings)
     normal, recent = _windows(asset, history)
     key = _signing_key(settings)
     registry = Registry(settings, asset.asset.id)
@@ -97,6 +103,7 @@ def train_asset(
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
     tags = {**_tags(asset, history), "reason": reason}
     with tempfile.TemporaryDirectory() as scratch, registry.runs.start(name, tags) as run:
+        folder = Path(scratch)
         registry.runs.log_data(history.normal, version=history.version, context="train")
         registry.runs.log_parameters(_parameters(asset, history))
         made = _make_all(
@@ -104,27 +111,29 @@ def train_asset(
             normal,
             recent=recent,
             origin=Origin(version, at, run.info.run_id, history.version),
-            folder=Path(scratch),
+            folder=folder,
             key=key,
             logger=registry.runs.logger(run),
             say=say,
         )
-        say("replaying held-out running, labelled and injected faults")
-        cards, why = _in_order(asset, made, history)
-        chosen = _certified(asset, made.pop(cards[0].name), history, key, say=say)
-        verdict = describe(cards, _champion(asset, registry, history, Path(scratch), settings))
-        note = _as_note(verdict, why, history.learned(), *_unshown(asset, history, chosen))
+        review = _judge_all(
+            asset, settings, made, history, registry=registry, folder=folder, key=key, say=say
+        )
+        chosen, cards = review.challenger, review.cards
+        note = _as_note(review.note(), history.learned(), *_unshown(asset, history, chosen))
         registry.runs.log_results(
-            metrics=run_metrics(cards, chosen.bundle.certificate),
+            metrics=review.metrics(recent),
             figures={
                 "losses": draw_losses(registry.runs.losses(run, LOSSES)),
                 **draw_detector(chosen.bundle, recent, history.intervals),
                 **draw_certificate(chosen.bundle.certificate),
+                **draw_drift(review.drift),
             },
-            tables=tables_of(cards, chosen.bundle.certificate),
+            tables=review.tables(),
             note=note,
         )
-        registry.runs.log_rivals([rival.path for rival in made.values()])
+        rivals = [one.path for who, one in made.items() if who != cards[0].name]
+        registry.runs.log_rivals(rivals)
         say("registering the challenger")
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)
@@ -132,6 +141,36 @@ def train_asset(
 
 def _as_note(*paragraphs: str) -> str:
     return "\n\n".join(filter(None, paragraphs))
+
+
+def _judge_all(
+    asset: AssetConfig,
+    settings: Settings,
+    made: Mapping[str, Candidate],
+    history: History,
+    *,
+    registry: Registry,
+    folder: Path,
+    key: Ed25519PrivateKey,
+    say: Say,
+) -> Review:
+    """Pick the challenger, certify it, and hold it beside the champion."""
+    stopwatch = Stopwatch()
+    for one in made.values():
+        stopwatch.add(one.seconds)
+    say("replaying held-out running, labelled and injected faults")
+    with stopwatch.part("replaying"):
+        cards, why = _in_order(asset, made, history)
+        champion = _champion(asset, registry, history, folder, settings)
+    say("looking for the smallest faults that are found")
+    with stopwatch.part("certifying"):
+        certificate = certify_bundle(asset, made[cards[0].name].bundle, history)
+        chosen = seal_certificate(made[cards[0].name], certificate, key)
+    say("looking for the alarms of the last days, and how the data have moved")
+    with stopwatch.part("reviewing"):
+        historian = Historian(settings.historian_address, asset.asset.id, asset.channel)
+        alarms, drift = hold_beside(asset, historian, history, chosen.bundle, champion)
+    return Review(chosen, cards, why, champion, alarms, drift, stopwatch.seconds)
 
 
 def _in_order(
@@ -210,19 +249,6 @@ def _unshown(asset: AssetConfig, history: History, chosen: Candidate) -> list[st
     return [f"Check: {remark}." for remark in (*unshown_remarks(report), *chosen.warnings)]
 
 
-def _certified(
-    asset: AssetConfig,
-    candidate: Candidate,
-    history: History,
-    key: Ed25519PrivateKey,
-    *,
-    say: Say,
-) -> Candidate:
-    """The candidate with its certificate, by held-out running, in the bundle."""
-    say("looking for the smallest faults that are found")
-    return seal_certificate(candidate, certify_bundle(asset, candidate.bundle, history), key)
-
-
 def _make_all(
     asset: AssetConfig,
     normal: Windows,
@@ -271,16 +297,18 @@ def _signing_key(settings: Settings) -> Ed25519PrivateKey:
 
 def _champion(
     asset: AssetConfig, registry: Registry, history: History, folder: Path, settings: Settings
-) -> Scorecard | None:
+) -> Champion | None:
     """The champion, judged on the same samples; None where there is none that fits."""
     try:
-        path = registry.download(registry.version_of("champion"), folder / "champion")
+        version = registry.version_of("champion")
+        path = registry.download(version, folder / "champion")
         bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
     except (RegistryError, EdgeError):
         return None
     if bundle.manifest.channel_names != tuple(channel_names(asset.channel)):
         return None
-    return score_bundle(asset, f"champion {bundle.manifest.version}", bundle, history)
+    name = f"champion {bundle.manifest.version}"
+    return Champion(bundle, registry.taught(version), score_bundle(asset, name, bundle, history))
 
 
 def _parameters(asset: AssetConfig, history: History) -> dict[str, object]:

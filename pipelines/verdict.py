@@ -87,9 +87,24 @@ def metrics_of(card: Scorecard) -> dict[str, float]:
     return metrics
 
 
-def run_metrics(cards: Sequence[Scorecard], certificate: Certificate | None) -> dict[str, float]:
-    """Metrics of a run: of the detector, its certificate and its rivals."""
-    return {**metrics_of(cards[0]), **certificate_metrics(certificate), **flat(cards[1:])}
+def run_metrics(
+    cards: Sequence[Scorecard],
+    certificate: Certificate | None,
+    champion: Scorecard | None = None,
+) -> dict[str, float]:
+    """Metrics of a run: of the detector, its certificate and its rivals, and the champion's.
+
+    Args:
+        cards: the detector's, then those of its rivals.
+        certificate: the detector's.
+        champion: judged on the same samples.
+    """
+    beside = (
+        {f"champion.{key}": value for key, value in metrics_of(champion).items()}
+        if champion
+        else {}
+    )
+    return {**metrics_of(cards[0]), **certificate_metrics(certificate), **beside, **flat(cards[1:])}
 
 
 def fault_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
@@ -124,22 +139,28 @@ def injected_table(cards: Sequence[Scorecard]) -> pl.DataFrame:
 
 
 def tables_of(
-    cards: Sequence[Scorecard], certificate: Certificate | None
+    cards: Sequence[Scorecard],
+    certificate: Certificate | None,
+    champions: Certificate | None = None,
 ) -> dict[str, pl.DataFrame]:
     """Tables of a run by name: labelled and injected faults, and the certificate if there is one.
 
     Args:
-        cards: the detector's, then those of its rivals.
+        cards: the detector's, then those that it is compared with.
         certificate: the detector's.
+        champions: the champion's, of its own training.
     """
     tables = {"faults": fault_table(cards), "injected_faults": injected_table(cards)}
-    return (
-        tables if certificate is None else {**tables, "certificate": certificate_table(certificate)}
-    )
+    if certificate is not None:
+        tables["certificate"] = certificate_table(certificate, champions)
+    return tables
 
 
-def certificate_table(certificate: Certificate) -> pl.DataFrame:
+def certificate_table(
+    certificate: Certificate, champions: Certificate | None = None
+) -> pl.DataFrame:
     """One row a channel and kind: the smallest fault that is found, and under which rule."""
+    theirs = {} if champions is None else _smallest(champions)
     within = f"median delay, min (within {certificate.within_s / 60:g})"
     tried = f"found at so many of {certificate.onsets} onsets ({certificate.needed} needed)"
     limits = [
@@ -153,6 +174,7 @@ def certificate_table(certificate: Certificate) -> pl.DataFrame:
             within: _minutes(limit.median_delay_s),
             tried: limit.found,
             "smallest": limit_text(certificate, limit),
+            **({"champion's smallest": theirs.get((limit.channel, limit.kind))} if theirs else {}),
         }
         for limit in certificate.limits
     ]
@@ -161,6 +183,10 @@ def certificate_table(certificate: Certificate) -> pl.DataFrame:
         for one in certificate.uncertified
     ]
     return pl.DataFrame([*limits, *left_out], infer_schema_length=None)
+
+
+def _smallest(certificate: Certificate) -> dict[tuple[str, str], str]:
+    return {(one.channel, one.kind): limit_text(certificate, one) for one in certificate.limits}
 
 
 def limit_text(certificate: Certificate, limit: DetectionLimit) -> str:

@@ -19,7 +19,7 @@ from pipelines.scoring import BundleScorer
 from pipelines.two_files import in_order
 
 RUNTIME_BATCH, RUNTIME_SECONDS = 256, 1.0
-"""Windows a call, and about how long, when the runtime alone is timed."""
+"""Windows a call, unless told otherwise, and about how long, when the runtime alone is timed."""
 Advance = Callable[[int, int], None]
 """Takes the rows and the windows that were scored since."""
 
@@ -141,8 +141,8 @@ def with_row_numbers(samples: pl.DataFrame) -> pl.DataFrame:
     return samples.select(numbers, at_us, pl.all())
 
 
-def runtime_rate(bundle: Bundle, windows: Windows) -> float:
-    """Windows a second of ONNX Runtime alone, in batches of 256, on windows that lie ready.
+def runtime_rate(bundle: Bundle, windows: Windows, *, batch: int = RUNTIME_BATCH) -> float:
+    """Windows a second of ONNX Runtime alone, so many a call, on windows that lie ready.
 
     0 where there are no windows.
     """
@@ -150,12 +150,10 @@ def runtime_rate(bundle: Bundle, windows: Windows) -> float:
         return 0.0
     runtime = Detector.from_bundle(bundle)
     index = np.arange(min(len(windows), 4 * RUNTIME_BATCH))
-    batches = [
-        windows.take(index[at:][:RUNTIME_BATCH]) for at in range(0, len(index), RUNTIME_BATCH)
-    ]
+    batches = [windows.take(index[at : at + batch]) for at in range(0, len(index), batch)]
     runtime.score(batches[0])
     began, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < RUNTIME_SECONDS:
-        for batch in batches:
-            done += len(runtime.score(batch).score)
+        for ready in batches:
+            done += len(runtime.score(ready).score)
     return done / spent if spent else 0.0

@@ -25,6 +25,7 @@ CLEAN = {
     "pipelines/engine.py": "import prefect\nimport prefect_ray\nimport ray",
     "pipelines/registry.py": "import mlflow",
     "pipelines/report.py": "import matplotlib.pyplot",
+    "pipelines/review_pictures.py": "import matplotlib.figure",
     "pipelines/tables.py": "import deltalake",
     "pipelines/tracking.py": "import mlflow\nfrom pytorch_lightning.loggers import MLFlowLogger",
     "faultwatch_edge/agent.py": "import faultwatch_edge.bundle",

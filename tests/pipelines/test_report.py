@@ -9,22 +9,23 @@ from matplotlib.figure import Figure
 
 from faultwatch_edge.bundle import Bundle, Certificate
 from features.datasets.tep import load_samples
+from features.drift import Shift
 from features.labels import Interval
 from features.windows import Windows
 from pipelines.candidate import Origin, asset_windows, make_candidate
+from pipelines.channel_drift import ChannelDrift
 from pipelines.config import AssetConfig, load_asset
 from pipelines.report import (
     Life,
     WindowScores,
     draw_certificate,
     draw_contributions,
-    draw_detector,
-    draw_latent_map,
     draw_lives,
     draw_losses,
     draw_scores,
     score_windows,
 )
+from pipelines.review_pictures import draw_detector, draw_drift, draw_latent_map
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 COUNT = 300
@@ -125,10 +126,43 @@ def test_the_score_is_drawn_with_its_threshold_and_the_labels() -> None:
 @pytest.mark.parametrize("latent", [1, 2, 5])
 def test_a_latent_of_any_size_has_a_map(latent: int) -> None:
     figure = draw_latent_map(make_scores(latent=latent), [fault()])
-    faulty, normal = (len(points.get_offsets()) for points in figure.axes[0].collections)  # type: ignore[arg-type]
-    assert faulty + normal == COUNT
-    assert faulty == 60
     assert is_drawn(figure)
+
+
+def test_the_latent_map_is_coloured_by_time_by_regime_and_by_label() -> None:
+    scores = make_scores()
+    scores.scored[:40] = False
+    nuisance = Interval(START, START + timedelta(hours=1), "nuisance")
+    figure = draw_latent_map(scores, [fault(), nuisance])
+    by_time, by_regime, by_label = figure.axes[:3]
+    titles = [axes.get_title() for axes in (by_time, by_regime, by_label)]
+    assert titles == [f"Latent map by {what}" for what in ("time", "regime", "label")]
+    days = np.asarray(by_time.collections[0].get_array())
+    assert (days[0], days[-1]) == (0.0, (COUNT - 1) * 180 / 86_400)
+    counts = [
+        [len(points.get_offsets()) for points in axes.collections]  # type: ignore[arg-type]
+        for axes in (by_regime, by_label)
+    ]
+    assert counts == [[COUNT - 40, 40], [COUNT - 60, 60]]
+
+
+def make_shift(channel: str, deviations: float) -> Shift:
+    return Shift(channel, "bar", 1.0, 2.0, deviations, has_moved=None)
+
+
+def test_a_drift_has_a_bar_a_channel_and_part_the_furthest_first_and_none_beyond_the_edge() -> None:
+    learned = (make_shift("flow", 0.1), make_shift("level", -0.2))
+    held_out = (make_shift("level", -np.inf), make_shift("flow", 0.4))
+    (figure,) = draw_drift(ChannelDrift(learned, held_out)).values()
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["level", "flow"]
+    widths = [[float(bar.get_width()) for bar in bars] for bars in axes.containers]
+    assert widths == [[0.1, -0.2], [-10.0, 0.4]]
+    assert is_drawn(figure)
+
+
+def test_without_a_champion_no_drift_is_drawn() -> None:
+    assert draw_drift(None) == {}
 
 
 def test_contributions_have_a_row_a_fault_that_was_seen() -> None:
