@@ -24,6 +24,8 @@ REACH = timedelta(days=90)
 """How far back alarms are looked for, at most."""
 MOST_WINDOWS = 2_592_000
 """Windows that a bundle is shown, at most: thirty days at one a second, a few minutes."""
+SAME = 0.1
+"""Share of the longer of two alarms that both have in common, where they count as the same."""
 MOST_CHANNELS = 3
 """Channels that a row names."""
 CHALLENGER, CHAMPION = "this one", "the champion"
@@ -50,8 +52,8 @@ class RaisedAlarm:
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Alarms that overlap, in order of time: they count as one."""
+class AlarmGroup:
+    """Alarms that are the same, in order of time; most often one of each bundle, or of one."""
 
     alarms: tuple[RaisedAlarm, ...]
     labelled: str = ""
@@ -100,17 +102,17 @@ class RecentAlarms:
     """The newest."""
     bundles: tuple[str, ...]
     """Who lived through them."""
-    overlaps: tuple[Overlap, ...]
+    groups: tuple[AlarmGroup, ...]
     """In order of time."""
 
     def table(self) -> pl.DataFrame:
-        """One row for alarms that overlap."""
-        rows = [overlap.row(self.bundles) for overlap in self.overlaps]
+        """One row for alarms that group."""
+        rows = [group.row(self.bundles) for group in self.groups]
         return pl.DataFrame(rows, infer_schema_length=None)
 
     def sentence(self) -> str:
         """How many alarms each raised, for people."""
-        by = [overlap.raised_by for overlap in self.overlaps]
+        by = [group.raised_by for group in self.groups]
         ours, theirs, both = (by.count(who) for who in (CHALLENGER, CHAMPION, "both"))
         last = f"In the last {(self.until - self.since) / timedelta(days=1):.2g} days"
         if CHAMPION not in self.bundles:
@@ -122,12 +124,12 @@ class RecentAlarms:
 
     def _seen(self) -> str:
         """What of it proves nothing."""
-        seen = sum(overlap.taught for overlap in self.overlaps)
+        seen = sum(group.taught for group in self.groups)
         if not seen:
             return ""
         lie, are = ("lies", "is") if seen == 1 else ("lie", "are")
         return (
-            f" {seen} of these {len(self.overlaps)} {lie} in days that taught this one and {are} "
+            f" {seen} of these {len(self.groups)} {lie} in days that taught this one and {are} "
             "not unseen: the gate goes by later days alone."
         )
 
@@ -154,15 +156,15 @@ def find_recent_alarms(
             life.add(part)
     names = channel_names(asset.channel)
     raised = [_raised(who, one, names) for who, life in lives.items() for one in life.finish()]
-    overlaps = (
-        Overlap(
-            overlap.alarms,
-            labelled=_labelled(overlap, history.intervals),
-            taught=_has_taught(overlap, history.normal["time"]),
+    groups = (
+        AlarmGroup(
+            group.alarms,
+            labelled=_labelled(group, history.intervals),
+            taught=_has_taught(group, history.normal["time"]),
         )
-        for overlap in find_overlaps(raised)
+        for group in group_alarms(raised, until=until)
     )
-    return RecentAlarms(first, until, tuple(bundles), tuple(overlaps))
+    return RecentAlarms(first, until, tuple(bundles), tuple(groups))
 
 
 class _Life:
@@ -182,24 +184,48 @@ class _Life:
         return self._scorer.alarms
 
 
-def find_overlaps(raised: Iterable[RaisedAlarm]) -> list[Overlap]:
-    """Alarms that overlap each other, from the onset to the end of each, in order of time.
+def group_alarms(raised: Iterable[RaisedAlarm], *, until: datetime) -> list[AlarmGroup]:
+    """Put together what is the same alarm: two that share `SAME` of the longer one, or more.
+
+    A detector that stands in alarm for days does not thereby find what another one finds in them.
+
+    Args:
+        raised: each from its onset to its end.
+        until: end of those that stand.
+
+    Returns:
+        All of them, in order of time.
 
     Example:
         >>> nine, ten, noon = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (9, 10, 12))
-        >>> theirs = RaisedAlarm("the champion", nine, nine, ten)
-        >>> ours = RaisedAlarm("this one", ten, ten, ten)
-        >>> later = RaisedAlarm("this one", noon, noon, ended_at=None)
-        >>> [overlap.raised_by for overlap in find_overlaps([later, ours, theirs])]
-        ['both', 'this one']
+        >>> theirs = RaisedAlarm("the champion", nine, nine, noon)
+        >>> ours = RaisedAlarm("this one", ten, ten, noon)
+        >>> [group.raised_by for group in group_alarms([ours, theirs], until=noon)]
+        ['both']
     """
-    found: list[Overlap] = []
+    groups: list[list[RaisedAlarm]] = []
+    running: list[list[RaisedAlarm]] = []
     for alarm in sorted(raised, key=lambda one: (one.onset_at, one.who)):
-        if found and (found[-1].end is None or alarm.onset_at <= found[-1].end):
-            found[-1] = Overlap((*found[-1].alarms, alarm))
-        else:
-            found.append(Overlap((alarm,)))
-    return found
+        running = [
+            group
+            for group in running
+            if any(one.ended_at is None or one.ended_at >= alarm.onset_at for one in group)
+        ]
+        same = (group for group in running if any(_is_same(one, alarm, until) for one in group))
+        group = next(same, None)
+        if group is None:
+            group = []
+            groups.append(group)
+            running.append(group)
+        group.append(alarm)
+    return [AlarmGroup(tuple(group)) for group in groups]
+
+
+def _is_same(one: RaisedAlarm, other: RaisedAlarm, until: datetime) -> bool:
+    ends = [alarm.ended_at or until for alarm in (one, other)]
+    shared = min(ends) - max(one.onset_at, other.onset_at)
+    longer = max(ends[0] - one.onset_at, ends[1] - other.onset_at)
+    return shared >= max(SAME * longer, timedelta())
 
 
 def _raised(who: str, record: AlarmRecord, names: Sequence[str]) -> RaisedAlarm:
@@ -216,20 +242,20 @@ def _instant(at_us: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
 
 
-def _labelled(overlap: Overlap, intervals: Sequence[Interval]) -> str:
+def _labelled(group: AlarmGroup, intervals: Sequence[Interval]) -> str:
     """What people said of that time; '' = nothing."""
     said = [
         LABELLED[one.kind]
         for one in intervals
-        if one.end > overlap.start and (overlap.end is None or one.start <= overlap.end)
+        if one.end > group.start and (group.end is None or one.start <= group.end)
     ]
     return ", ".join(dict.fromkeys(said))
 
 
-def _has_taught(overlap: Overlap, taught: pl.Series) -> bool:
+def _has_taught(group: AlarmGroup, taught: pl.Series) -> bool:
     """Whether any sample that taught lies within; their times are sorted."""
-    end = taught[-1] if overlap.end is None else overlap.end
-    first = taught.search_sorted(overlap.start, side="left")
+    end = taught[-1] if group.end is None else group.end
+    first = taught.search_sorted(group.start, side="left")
     return first < taught.search_sorted(end, side="right")
 
 
