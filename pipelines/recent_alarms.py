@@ -57,7 +57,7 @@ class AlarmGroup:
 
     alarms: tuple[RaisedAlarm, ...]
     labelled: str = ""
-    """What people said of that time; '' = nothing."""
+    """What people said of the times at which it was raised; '' = nothing."""
     taught: bool = False
     """Whether the challenger learned from samples of that time."""
 
@@ -243,11 +243,10 @@ def _instant(at_us: int) -> datetime:
 
 
 def _labelled(group: AlarmGroup, intervals: Sequence[Interval]) -> str:
-    """What people said of that time; '' = nothing."""
+    """What people said of the times at which it was raised; '' = nothing."""
+    times = [alarm.raised_at for alarm in group.alarms]
     said = [
-        LABELLED[one.kind]
-        for one in intervals
-        if one.end > group.start and (group.end is None or one.start <= group.end)
+        LABELLED[one.kind] for one in intervals if any(one.start <= at < one.end for at in times)
     ]
     return ", ".join(dict.fromkeys(said))
 
