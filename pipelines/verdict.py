@@ -287,11 +287,12 @@ def _row(card: Scorecard) -> str:
     found = sum(fault.delay_s is not None for fault in faults)
     low, high = normal.interval_per_day
     least, most = (in_share(limit) for limit in normal.share_interval)
+    delay = "-" if isnan(card.median_delay_h) else f"{card.median_delay_h:.1f} h"
     share = "-" if isnan(normal.anomalous_share) else in_share(normal.anomalous_share)
     return (
         f"| {card.name} | {normal.per_day:.2f} ({low:.2f} to {high:.2f}) "
         f"| {card.promise.rate:g}: {card.promise.verdict(normal)} | {share} ({least} to {most}) "
-        f"| {found} of {len(faults)} | {card.median_delay_h:.1f} h | {injected} |"
+        f"| {found} of {len(faults)} | {delay} | {injected} |"
     )
 
 

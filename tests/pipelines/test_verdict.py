@@ -17,6 +17,7 @@ from pipelines.verdict import (
     flat,
     injected_table,
     metrics_of,
+    run_metrics,
     tables_of,
 )
 
@@ -139,7 +140,15 @@ def test_metrics_say_whether_the_promise_was_kept_and_what_the_data_lack() -> No
 def test_no_faults_are_no_figures() -> None:
     card = replace(make_card(delays_s=()), injected=())
     assert isnan(metrics_of(card)["faults.found_share"])
-    assert "| 0 of 0 |" in describe([card], None)
+    assert "| 0 of 0 | - |" in describe([card], None)
+
+
+def test_the_champion_has_metrics_of_its_own_beside_those_of_the_run() -> None:
+    champion = make_card(name="champion 3", alarms=30)
+    metrics = run_metrics([make_card()], None, champion)
+    assert metrics["false_alarms.held_out_per_day"] == 0.1
+    assert metrics["champion.false_alarms.held_out_per_day"] == 3.0
+    assert not [name for name in run_metrics([make_card()], None) if name.startswith("champion")]
 
 
 def test_the_certificate_has_a_row_a_channel_and_kind_and_names_the_rest(
@@ -160,6 +169,14 @@ def test_the_certificate_has_a_row_a_channel_and_kind_and_names_the_rest(
     assert table["median delay, min (within 120)"].to_list()[:3] == [10.0, 15.0, 1.0]
     assert table["found at so many of 10 onsets (8 needed)"].to_list() == [10, 9, 3, 0, None]
     assert list(tables_of([make_card()], None)) == ["faults", "injected_faults"]
+
+
+def test_the_champion_s_certificate_stands_beside_the_challenger_s(
+    certificate: Certificate,
+) -> None:
+    table = tables_of([make_card()], certificate, certificate)["certificate"]
+    assert table["champion's smallest"].to_list() == [*table["smallest"].to_list()[:-1], None]
+    assert "champion's smallest" not in tables_of([make_card()], certificate)["certificate"].columns
 
 
 def test_the_metrics_of_a_certificate_sum_up_each_kind(certificate: Certificate) -> None:
