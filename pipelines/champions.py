@@ -1,4 +1,4 @@
-"""The history of champions, for a terminal and for machines."""
+"""The history of champions and canaries, for a terminal and for machines."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,24 @@ from pipelines.registry import Promotion
 from pipelines.terminal import standard_output
 
 
-def champion_rows(champions: Sequence[Promotion]) -> list[dict[str, str | int]]:
+def champion_rows(promotions: Sequence[Promotion]) -> list[dict[str, str | int]]:
     """Every field as JSON has it, the newest first; times in UTC."""
     return [
-        {"version": one.version, "since": as_text(one.at), "by": one.by, "reason": one.reason}
-        for one in champions
+        {
+            "version": one.version,
+            "alias": one.alias,
+            "since": as_text(one.at),
+            "by": one.by,
+            "reason": one.reason,
+        }
+        for one in promotions
     ]
 
 
-def print_champions(champions: Sequence[Promotion]) -> None:
-    """Show to people what was champion, on standard output."""
+def print_champions(promotions: Sequence[Promotion]) -> None:
+    """Show to people what was champion or canary, on standard output."""
     console = standard_output()
-    table = Table("version", "since", "by", "why")
-    for row in champion_rows(champions):
+    table = Table("version", "as", "since", "by", "why")
+    for row in champion_rows(promotions):
         table.add_row(*(Text(str(cell)) for cell in row.values()))
-    console.print(table if champions else "Nothing was promoted yet.")
+    console.print(table if promotions else "Nothing was promoted yet.")

@@ -287,6 +287,14 @@ def _add_decisions(verb: argparse.ArgumentParser, name: str) -> None:
     if name != "evaluate":
         verb.add_argument("--by", default=getpass.getuser(), help="who decides")
         verb.add_argument("--reason", required=True, help="why")
+        verb.add_argument(
+            "--canary",
+            dest="alias",
+            action="store_const",
+            const="canary",
+            default="champion",
+            help="only on the devices that follow the alias canary",
+        )
     if name != "roll-back":
         verb.add_argument("--version", default="challenger", help="version or alias")
 

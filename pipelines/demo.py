@@ -89,7 +89,7 @@ def _make_bundles(
     console.rule("2  Train: historian to registered challenger")
     version = str(train(asset_file)["version"])
     console.rule("3  Promote and release: a signed file for the device")
-    promote(asset_file, version, "demo", "the demo promotes what it has just trained", at)
+    promote(asset_file, version, "demo", "the demo promotes what it has just trained", at=at)
     folder = settings.home / "release"
     bundle = Path(release(asset_file, str(folder)))
     registry = Registry(settings, load_asset(asset_file).asset.id)

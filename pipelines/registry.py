@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,12 @@ from pipelines.settings import Settings
 from pipelines.tracking import RIVALS_FOLDER, Runs
 
 BUNDLE_FOLDER = "bundle"
-CHAMPION_TAG = "champion_since."
+CHAMPION, CANARY = "champion", "canary"
+"""Aliases that devices follow."""
+SINCE = "_since."
+"""Of a version, after the alias that it was given then."""
 MOST_SHOWN = 5_000
-"""Characters of a model's description that MLflow keeps; `Registry.champions` has all."""
+"""Characters of a model's description that MLflow keeps; `Registry.promotions` has all."""
 BASIS_TAG = "basis"
 LAST_TAG = "last_version"
 """Of a registered model: MLflow never gives the number of a deleted version again."""
@@ -34,12 +38,14 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class Promotion:
-    """One entry of the history of champions."""
+    """One entry of the history of champions and canaries."""
 
     version: int
     at: datetime
     by: str
     reason: str
+    alias: str = CHAMPION
+    """Or `CANARY`: for the devices that go first."""
 
 
 class Registry:
@@ -139,7 +145,7 @@ class Registry:
 
     def champion(self) -> ModelVersion | None:
         """The registered bundle that devices run; None = none was promoted."""
-        return self._aliased("champion")
+        return self._aliased(CHAMPION)
 
     def _aliased(self, alias: str) -> ModelVersion | None:
         try:
@@ -209,14 +215,10 @@ class Registry:
         A promotion is written down before the alias moves, and a bundle is whole before it is
         registered: what is written down is right, an alias that lags behind is moved.
         """
-        champions = self.champions()
-        if champions:
-            self._point("champion", champions[0].version)
         newest = max((int(version.version) for version in self.versions()), default=0)
         if newest:
             self._point("challenger", newest)
-        if champions:
-            self._describe()
+        self._follow(self.promotions())
 
     def _point(self, alias: str, version: int) -> None:
         """Move an alias, unless it is there."""
@@ -225,22 +227,34 @@ class Registry:
             return
         self.client.set_registered_model_alias(self.asset_id, alias, str(version))
 
-    def make_champion(self, version: ModelVersion, *, at: datetime, by: str, reason: str) -> None:
-        """Remember when, why and by whom, and move the alias ``champion``, in this order."""
-        entry = json.dumps({"by": by, "reason": reason})
-        self.client.set_model_version_tag(
-            self.asset_id, version.version, CHAMPION_TAG + stamp(at), entry
-        )
-        self._point("champion", int(version.version))
-        self._describe()
+    def point(self, promotion: Promotion) -> None:
+        """Remember when, why and by whom, and move the aliases of devices, in this order."""
+        entry = json.dumps({"by": promotion.by, "reason": promotion.reason})
+        key = f"{promotion.alias}{SINCE}{stamp(promotion.at)}"
+        self.client.set_model_version_tag(self.asset_id, str(promotion.version), key, entry)
+        self._follow(self.promotions())
 
-    def _describe(self) -> None:
-        """Show the history of champions on the model's page."""
+    def trial(self) -> Promotion | None:
+        """Which version the canaries try; None = they run what the others run."""
+        return on_trial(self.promotions())
+
+    def _follow(self, promotions: Sequence[Promotion]) -> None:
+        """Have the aliases of devices, and the model's page, say what the history says."""
+        champion = next((one for one in promotions if one.alias == CHAMPION), None)
+        if champion is None:
+            return
+        self._point(CHAMPION, champion.version)
+        self._point(CANARY, (on_trial(promotions) or champion).version)
+        self._describe(promotions)
+
+    def _describe(self, promotions: Sequence[Promotion]) -> None:
+        """Show the history of champions and canaries on the model's page."""
         rows = [
-            f"| {one.version} | {one.at:%Y-%m-%d %H:%M} UTC | {one.by} | {_in_a_cell(one.reason)} |"
-            for one in self.champions()
+            f"| {one.version} | {one.alias} | {one.at:%Y-%m-%d %H:%M} UTC | {one.by} "
+            f"| {_in_a_cell(one.reason)} |"
+            for one in promotions
         ]
-        shown = ["| champion | since | by | why |", "| --- | --- | --- | --- |"]
+        shown = ["| version | as | since | by | why |", "| --- | --- | --- | --- | --- |"]
         for row in rows:
             if len("\n".join([*shown, row])) > MOST_SHOWN:
                 break
@@ -249,17 +263,44 @@ class Registry:
 
     def champions(self) -> list[Promotion]:
         """History of champions, the newest first."""
+        return [one for one in self.promotions() if one.alias == CHAMPION]
+
+    def promotions(self) -> list[Promotion]:
+        """History of champions and canaries, the newest first."""
         history = [
             Promotion(
                 version=int(version.version),
-                at=datetime.fromisoformat(key.removeprefix(CHAMPION_TAG)),
+                at=datetime.fromisoformat(key.removeprefix(alias + SINCE)),
+                alias=alias,
                 **json.loads(value),
             )
             for version in self.versions()
             for key, value in version.tags.items()
-            if key.startswith(CHAMPION_TAG)
+            for alias in (CHAMPION, CANARY)
+            if key.startswith(alias + SINCE)
         ]
         return sorted(history, key=lambda promotion: promotion.at, reverse=True)
+
+
+def on_trial(promotions: Sequence[Promotion]) -> Promotion | None:
+    """Which version the canaries try: the newest word is theirs, and not of the champion.
+
+    Args:
+        promotions: history of champions and canaries, the newest first.
+
+    Example:
+        >>> at = datetime(2026, 1, 1, tzinfo=UTC)
+        >>> champion, canary = (Promotion(1, at, "anna", ""), Promotion(2, at, "anna", "", CANARY))
+        >>> on_trial([canary, champion]).version
+        2
+        >>> on_trial([champion, canary, champion]) is None
+        True
+    """
+    champion = next((one for one in promotions if one.alias == CHAMPION), None)
+    newest = next(iter(promotions), None)
+    if newest is None or newest.alias == CHAMPION:
+        return None
+    return newest if champion is None or newest.version != champion.version else None
 
 
 def stamp(at: datetime) -> str:

@@ -32,6 +32,7 @@ from pipelines.train import basis_of, train_asset
 Say = Callable[[str], None]
 Clock = Callable[[], datetime]
 UNFIT = "unfit samples"
+WAITS = "waits"
 INSTANT = timedelta(microseconds=1)
 BY = "retrain"
 """Who promoted, where it was this flow."""
@@ -46,7 +47,7 @@ class Retrained:
     """What came of it."""
 
     outcome: str
-    """``promoted``, ``refused``, ``left to a person``, ``nothing new`` or `UNFIT`."""
+    """``promoted``, ``refused``, ``left to a person``, ``nothing new``, `WAITS` or `UNFIT`."""
     reason: str
     """For people."""
     version: int | None = None
@@ -108,11 +109,17 @@ def find_challenger(
 
 
 def is_finished(registry: Registry, version: RegisteredVersion) -> bool:
-    """Whether nothing is left to do with a version: it was champion, or the gate kept it back."""
-    if any(one.version == int(version.version) for one in registry.champions()):
+    """Whether nothing is left to do with a version: it was given to devices, or kept back."""
+    if any(one.version == int(version.version) for one in registry.promotions()):
         return True
     verdict = verdict_of(version)
     return verdict is not None and verdict.outcome != Outcome.PROMOTED.value
+
+
+def why_wait(registry: Registry) -> str:
+    """What keeps a version that the gate allows from its promotion; '' = nothing."""
+    trial = registry.trial()
+    return "" if trial is None else f"version {trial.version} is on trial with the canaries"
 
 
 def judge_and_promote(
@@ -121,7 +128,8 @@ def judge_and_promote(
     """Ask the gate, write down what it says, and do it; return it with its note.
 
     What was written down and not done by a run that was killed is done now. If a person has made
-    another version the champion meanwhile, it is judged anew, beside that one.
+    another version the champion meanwhile, it is judged anew, beside that one. While the canaries
+    try another version, what the gate allows waits for the end of that trial.
     """
     registry = Registry(settings, asset.asset.id)
     registered = registry.version_of(str(version))
@@ -136,6 +144,8 @@ def judge_and_promote(
             note_verdict(registry, registered, verdict, note)
         if verdict.outcome != Outcome.PROMOTED.value:
             return verdict, note
+        if why := why_wait(registry):
+            return replace(verdict, outcome=WAITS, reason=f"{verdict.reason}; {why}"), note
         if registry.champion_version() == beside:
             promote_version(registry, str(version), at=clock(), by=BY, reason=verdict.reason)
             return verdict, note

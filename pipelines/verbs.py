@@ -155,19 +155,25 @@ def do_evaluate(options: argparse.Namespace) -> None:
 
 
 def do_promote(options: argparse.Namespace) -> None:
-    """Make a bundle the champion."""
+    """Make a bundle the champion, or try it on the devices that go first."""
     from pipelines.promote import promote
 
-    made = promote(options.asset, options.version, options.by, options.reason, datetime.now(UTC))
-    print(f"Version {made.version} is the champion.")
+    who = (options.asset, options.version, options.by, options.reason)
+    made = promote(*who, at=datetime.now(UTC), alias=options.alias)
+    print(f"Version {made.version} is {_role(made.alias)}.")
 
 
 def do_roll_back(options: argparse.Namespace) -> None:
-    """Make the champion before it the champion again."""
+    """Make the champion before it the champion again, or end a trial."""
     from pipelines.promote import roll_back
 
-    made = roll_back(options.asset, options.by, options.reason, datetime.now(UTC))
-    print(f"Version {made.version} is the champion again.")
+    who = (options.asset, options.by, options.reason)
+    made = roll_back(*who, at=datetime.now(UTC), alias=options.alias)
+    print(f"Version {made.version} is {_role(made.alias)} again.")
+
+
+def _role(alias: str) -> str:
+    return "the champion" if alias == "champion" else "what devices run that follow `canary`"
 
 
 def do_release(options: argparse.Namespace) -> None:
@@ -268,15 +274,15 @@ def do_monitor(options: argparse.Namespace) -> None:
 
 
 def do_champions(options: argparse.Namespace) -> None:
-    """Show what was champion, since when, by whom and why."""
+    """Show what was champion or canary, since when, by whom and why."""
     from pipelines.champions import champion_rows, print_champions
     from pipelines.registry import Registry
 
-    champions = Registry(Settings(), load_asset(options.asset).asset.id).champions()
+    promotions = Registry(Settings(), load_asset(options.asset).asset.id).promotions()
     if options.json:
-        print(json.dumps(champion_rows(champions), indent=2, ensure_ascii=False))
+        print(json.dumps(champion_rows(promotions), indent=2, ensure_ascii=False))
     else:
-        print_champions(champions)
+        print_champions(promotions)
 
 
 def do_schedule(options: argparse.Namespace) -> None:

@@ -1,0 +1,75 @@
+"""Sign flow: finishes, where the key is that devices trust, what a retraining may not finish."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from prefect import flow, get_run_logger
+
+from pipelines.config import AssetConfig, load_asset
+from pipelines.gate_verdict import verdict_of
+from pipelines.history import read_history
+from pipelines.judging import judge_version
+from pipelines.promote import promote_version
+from pipelines.promotion_gate import Outcome
+from pipelines.registry import RegisteredVersion, Registry
+from pipelines.release import mirror_champion
+from pipelines.retrain import is_finished, why_wait
+from pipelines.settings import Settings
+
+BY = "sign"
+"""Who promoted, where it was this flow."""
+
+
+def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], datetime]) -> str:
+    """Promote the newest version, if a retraining's gate allowed it and the gate says so here.
+
+    The gate is asked again, because what a training has written down is no more than its word.
+
+    Args:
+        asset: the asset.
+        settings: historian, MLflow, keys, folder of releases.
+        clock: tells the time.
+
+    Returns:
+        What came of it, for people.
+
+    Raises:
+        pipelines.registry.RegistryError: the bundle is not what was registered.
+        faultwatch_edge.errors.EdgeError: no training signed it, a device would refuse it, or the
+            key cannot be read.
+    """
+    registry = Registry(settings, asset.asset.id)
+    registry.settle()
+    mirror_champion(registry, settings)
+    newest = next(iter(registry.versions()), None)
+    if newest is None or not _is_allowed(registry, newest):
+        return "nothing to sign: the newest version was not allowed by the gate, or is given out"
+    if why := why_wait(registry, settings):
+        return f"version {newest.version} waits: {why}"
+    decision = judge_version(asset, settings, read_history(asset, settings), newest).decision
+    if decision.outcome is not Outcome.PROMOTED:
+        return f"version {newest.version}, {decision.outcome.value} here: {decision.reason}"
+    who = {"at": clock(), "by": BY, "reason": decision.reason}
+    promote_version(registry, settings, str(newest.version), **who)
+    mirror_champion(registry, settings)
+    return f"version {newest.version}, promoted: {decision.reason}"
+
+
+def _is_allowed(registry: Registry, version: RegisteredVersion) -> bool:
+    """Whether a retraining's gate said yes to a version, beside what is champion now."""
+    verdict = verdict_of(version)
+    if verdict is None or is_finished(registry, version):
+        return False
+    return verdict.beside == registry.champion_version()
+
+
+@flow(name="sign", description="Sign and promote what the gate of a retraining allowed.")
+def sign(asset_file: str) -> str:
+    """Sign and promote what the gate of a retraining allowed.
+
+    Args:
+        asset_file: asset file, or id of a shipped asset.
+    """
+    came = sign_asset(load_asset(asset_file), Settings(), clock=lambda: datetime.now(UTC))
+    get_run_logger().info("%s", came)
+    return came
