@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from configparser import ConfigParser
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from itertools import product
 
 from pydantic import SecretStr
 
@@ -15,12 +16,17 @@ from pipelines.settings import Settings
 
 ADMIN = "faultwatch-admin"
 FLOWS = "faultwatch-flows"
+RELEASE = "faultwatch-release"
+"""Made where its password is set; then no other account but the administrator's promotes."""
 DEVICES = "faultwatch-devices"
+RELEASE_ALONE = "FAULTWATCH_RELEASE_ALONE"
+"""Tells the server so."""
+OPTIONAL = "FAULTWATCH_MLFLOW_RELEASE_PASSWORD"
 SHORTEST = 12
 """Characters of a password, by MLflow's own rule."""
 ACCESS = "pipelines.device_access:authenticate"
 RIGHTS = {"experiment": "EDIT", "registered_model": "EDIT", "registered_model_version": "MANAGE"}
-"""Of the flows, whoever made the experiment or the model."""
+"""Of the flows and the release, whoever made the experiment or the model."""
 DATABASE = "mlflow-accounts.db"
 ANSWER_S = 30
 LONGEST = 500
@@ -34,16 +40,16 @@ def has_accounts(settings: Settings) -> bool:
         StartError: it has some of the passwords only, or one that is too short.
     """
     passwords = _passwords(settings)
-    missing = [name for name, password in passwords.items() if not password]
-    if len(missing) == len(passwords):
+    if not any(passwords.values()):
         return False
+    missing = [name for name, password in passwords.items() if not password and name != OPTIONAL]
     if missing:
         raise StartError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; "
             "set the passwords of all three accounts, or none"
         )
     for name, password in passwords.items():
-        if len(password or "") < SHORTEST:
+        if password and len(password) < SHORTEST:
             raise StartError(
                 f"{name} has fewer than {SHORTEST} characters; set a longer one, "
                 "such as `openssl rand -hex 16` makes"
@@ -52,7 +58,8 @@ def has_accounts(settings: Settings) -> bool:
 
 
 def _passwords(settings: Settings) -> dict[str, SecretStr | None]:
-    fields = ("mlflow_admin_password", "mlflow_flows_password", "mlflow_devices_password")
+    accounts = ("admin", "flows", "devices", "release")
+    fields = [f"mlflow_{account}_password" for account in accounts]
     return {f"FAULTWATCH_{field.upper()}": getattr(settings, field) for field in fields}
 
 
@@ -82,6 +89,7 @@ def server_secrets(settings: Settings) -> dict[str, str]:
         "MLFLOW_AUTH_ADMIN_PASSWORD": _plain(settings.mlflow_admin_password),
         "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
+        **({RELEASE_ALONE: "1"} if settings.mlflow_release_password else {}),
     }
 
 
@@ -99,19 +107,19 @@ def make_accounts(settings: Settings) -> None:
     Raises:
         StartError: the server does not take the administrator's password.
     """
-    for name, password in (
-        (FLOWS, settings.mlflow_flows_password),
-        (DEVICES, settings.mlflow_devices_password),
-    ):
+    writing = {FLOWS: settings.mlflow_flows_password}
+    if settings.mlflow_release_password:
+        writing[RELEASE] = settings.mlflow_release_password
+    for name, password in {**writing, DEVICES: settings.mlflow_devices_password}.items():
         account = {"username": name, "password": _plain(password)}
         update = ("PATCH", "2.0/mlflow/users/update-password", account)
         if not _done(settings, *update, unless="RESOURCE_DOES_NOT_EXIST"):
             _done(settings, "POST", "2.0/mlflow/users/create", account)
-    for kind, right in RIGHTS.items():
+    for name, (kind, right) in product(writing, RIGHTS.items()):
         grant = {"resource_type": kind, "resource_id": "*", "permission": right}
         _done(
             settings,
-            *("POST", "3.0/mlflow/users/permissions/grant", {"username": FLOWS, **grant}),
+            *("POST", "3.0/mlflow/users/permissions/grant", {"username": name, **grant}),
             unless="RESOURCE_ALREADY_EXISTS",
         )
 

@@ -136,6 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("evaluate", verbs.do_evaluate, "replay a registered bundle over the held-out history"),
         ("promote", verbs.do_promote, "make a registered bundle the champion"),
         ("roll-back", verbs.do_roll_back, "make the previous champion the champion again"),
+        ("sign", verbs.do_sign, "sign and promote what a retraining may not, with the release key"),
         ("champions", verbs.do_champions, "what was champion, since when, by whom and why"),
         ("release", verbs.do_release, "write the champion's bundle for devices"),
         ("schedule", verbs.do_schedule, "add an asset to what `up` runs, or take it off"),

@@ -6,19 +6,28 @@ from typing import Literal
 
 from prefect import flow
 
+from pipelines.aliases import CANARY
 from pipelines.config import load_asset
-from pipelines.registry import CANARY, Promotion, Registry, RegistryError
+from pipelines.registry import Promotion, Registry, RegistryError
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
+from pipelines.signing import sign_version
 
 
 def promote_version(
-    registry: Registry, alias_or_version: str, *, at: datetime, by: str, reason: str
+    registry: Registry,
+    settings: Settings,
+    alias_or_version: str,
+    *,
+    at: datetime,
+    by: str,
+    reason: str,
 ) -> Promotion:
     """Make a registered bundle the champion; a trial of it by the canaries has then passed.
 
     Args:
         registry: of the asset.
+        settings: the keys.
         alias_or_version: ``challenger``, ``canary`` or a version number.
         at: when.
         by: who decided.
@@ -27,15 +36,22 @@ def promote_version(
     Raises:
         RegistryError: there is no such bundle, or the canaries try another one.
     """
-    version = int(registry.version_of(alias_or_version).version)
-    _check_trial(registry, version)
-    promotion = Promotion(version, at, by, reason)
+    found = registry.version_of(alias_or_version)
+    _check_trial(registry, int(found.version))
+    sign_version(registry, settings, found)
+    promotion = Promotion(int(found.version), at, by, reason)
     registry.point(promotion)
     return promotion
 
 
 def try_version(
-    registry: Registry, alias_or_version: str, *, at: datetime, by: str, reason: str
+    registry: Registry,
+    settings: Settings,
+    alias_or_version: str,
+    *,
+    at: datetime,
+    by: str,
+    reason: str,
 ) -> Promotion:
     """Give a registered bundle to the devices that follow ``canary``; the champion stays.
 
@@ -43,6 +59,7 @@ def try_version(
 
     Args:
         registry: of the asset.
+        settings: the keys.
         alias_or_version: ``challenger`` or a version number.
         at: when.
         by: who decided.
@@ -52,8 +69,8 @@ def try_version(
         RegistryError: there is no such bundle, nothing to go back to, or another one is tried.
     """
     registry.settle()
-    version = int(registry.version_of(alias_or_version).version)
-    champion = registry.champion_version()
+    found = registry.version_of(alias_or_version)
+    version, champion = int(found.version), registry.champion_version()
     if champion is None or champion == version:
         present = "there is no champion to go back to" if champion is None else "it is the champion"
         raise RegistryError(
@@ -61,12 +78,15 @@ def try_version(
             + ("promote one first" if champion is None else "name a version that is not")
         )
     _check_trial(registry, version)
+    sign_version(registry, settings, found)
     promotion = Promotion(version, at, by, reason, CANARY)
     registry.point(promotion)
     return promotion
 
 
-def end_trial(registry: Registry, *, at: datetime, by: str, reason: str) -> Promotion:
+def end_trial(
+    registry: Registry, settings: Settings, *, at: datetime, by: str, reason: str
+) -> Promotion:
     """Take back what the canaries try: they run the champion again.
 
     Raises:
@@ -78,6 +98,7 @@ def end_trial(registry: Registry, *, at: datetime, by: str, reason: str) -> Prom
         raise RegistryError(
             f"{registry.asset_id}: the canaries run the champion; there is nothing to take back"
         )
+    sign_version(registry, settings, registry.version_of(str(champion)))
     promotion = Promotion(champion, at, by, reason, CANARY)
     registry.point(promotion)
     return promotion
@@ -98,7 +119,9 @@ def _check_trial(registry: Registry, version: int) -> None:
         )
 
 
-def roll_back_champion(registry: Registry, *, at: datetime, by: str, reason: str) -> Promotion:
+def roll_back_champion(
+    registry: Registry, settings: Settings, *, at: datetime, by: str, reason: str
+) -> Promotion:
     """Undo the newest promotion that still stands: the champion before it is one again.
 
     It ends a trial of the canaries, too.
@@ -114,6 +137,7 @@ def roll_back_champion(registry: Registry, *, at: datetime, by: str, reason: str
             f"{registry.asset_id}: there is no champion before the present one ({present}) that "
             "was not taken back; promote another version instead"
         )
+    sign_version(registry, settings, registry.version_of(str(standing[-2])))
     promotion = Promotion(standing[-2], at, by, reason)
     registry.point(promotion)
     return promotion
@@ -166,7 +190,7 @@ def promote(
     settings = Settings()
     registry = Registry(settings, load_asset(asset_file).asset.id)
     move = try_version if alias == CANARY else promote_version
-    promotion = move(registry, version, at=at or datetime.now(UTC), by=by, reason=reason)
+    promotion = move(registry, settings, version, at=at or datetime.now(UTC), by=by, reason=reason)
     mirror_champion(registry, settings)
     return promotion
 
@@ -192,6 +216,6 @@ def roll_back(
     settings = Settings()
     registry = Registry(settings, load_asset(asset_file).asset.id)
     undo = end_trial if alias == CANARY else roll_back_champion
-    promotion = undo(registry, at=at or datetime.now(UTC), by=by, reason=reason)
+    promotion = undo(registry, settings, at=at or datetime.now(UTC), by=by, reason=reason)
     mirror_champion(registry, settings)
     return promotion

@@ -13,14 +13,12 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipelines.aliases import CANARY, CHALLENGER, CHAMPION, RELEASED_TAG, SINCE
 from pipelines.settings import Settings
 from pipelines.tracking import RIVALS_FOLDER, Runs
 
 BUNDLE_FOLDER = "bundle"
-CHAMPION, CANARY = "champion", "canary"
-"""Aliases that devices follow."""
-SINCE = "_since."
-"""Of a version, after the alias that it was given then."""
+RELEASED_FOLDER = "released"
 MOST_SHOWN = 5_000
 """Characters of a model's description that MLflow keeps; `Registry.promotions` has all."""
 BASIS_TAG = "basis"
@@ -123,7 +121,7 @@ class Registry:
                 f"{self.asset_id}: another training registered version {version} in the meantime; "
                 "train again, one at a time"
             )
-        self._point("challenger", version)
+        self._point(CHALLENGER, version)
         return version
 
     def version_of(self, alias_or_version: str) -> ModelVersion:
@@ -186,12 +184,27 @@ class Registry:
         """
         name = version.tags["bundle"]
         path = self._fetch(version, f"{BUNDLE_FOLDER}/{name}", folder)
-        if hashlib.sha256(path.read_bytes()).hexdigest() != version.tags["bundle_sha256"]:
-            path.unlink()
-            raise RegistryError(
-                f"{name} is not the file that was registered: its SHA-256 differs; train again"
-            )
-        return path
+        return _checked(path, version.tags["bundle_sha256"], "train again")
+
+    def keep_signed(self, version: ModelVersion, bundle: Path) -> None:
+        """Keep the file that devices fetch in place of the one that was registered."""
+        folder = f"{BUNDLE_FOLDER}/{RELEASED_FOLDER}"
+        self.client.log_artifact(str(version.run_id), str(bundle), folder)
+        sha256 = hashlib.sha256(bundle.read_bytes()).hexdigest()
+        self.client.set_model_version_tag(self.asset_id, version.version, RELEASED_TAG, sha256)
+
+    def download_for_devices(self, version: ModelVersion, folder: Path) -> Path:
+        """Copy what devices fetch into a folder: what was signed anew, or else as registered.
+
+        Raises:
+            RegistryError: what arrived is not what was kept.
+        """
+        if not is_signed_anew(version):
+            return self.download(version, folder)
+        path = self._fetch(
+            version, f"{BUNDLE_FOLDER}/{RELEASED_FOLDER}/{version.tags['bundle']}", folder
+        )
+        return _checked(path, version.tags[RELEASED_TAG], "promote it again")
 
     def rivals(self, version: ModelVersion) -> list[str]:
         """Names of the rivals that are kept with a registered bundle."""
@@ -209,16 +222,20 @@ class Registry:
         )
         return Path(found).replace(folder / Path(artifact).name)
 
-    def settle(self) -> None:
+    def settle(self, *, devices: bool = True) -> None:
         """Finish what a crash left half done: each alias points to where its history says.
 
         A promotion is written down before the alias moves, and a bundle is whole before it is
         registered: what is written down is right, an alias that lags behind is moved.
+
+        Args:
+            devices: move the aliases of devices, too; not for whoever may not.
         """
         newest = max((int(version.version) for version in self.versions()), default=0)
         if newest:
-            self._point("challenger", newest)
-        self._follow(self.promotions())
+            self._point(CHALLENGER, newest)
+        if devices:
+            self._follow(self.promotions())
 
     def _point(self, alias: str, version: int) -> None:
         """Move an alias, unless it is there."""
@@ -301,6 +318,21 @@ def on_trial(promotions: Sequence[Promotion]) -> Promotion | None:
     if newest is None or newest.alias == CHAMPION:
         return None
     return newest if champion is None or newest.version != champion.version else None
+
+
+def is_signed_anew(version: ModelVersion) -> bool:
+    """Whether devices fetch another file than the training's."""
+    return RELEASED_TAG in version.tags
+
+
+def _checked(path: Path, sha256: str, what_to_do: str) -> Path:
+    """A file that is what was registered; any other is removed."""
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        path.unlink()
+        raise RegistryError(
+            f"{path.name} is not the file that was registered: its SHA-256 differs; {what_to_do}"
+        )
+    return path
 
 
 def stamp(at: datetime) -> str:

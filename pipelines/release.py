@@ -9,7 +9,7 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.keys import load_trusted_keys
 from pipelines.config import load_asset
-from pipelines.registry import Registry
+from pipelines.registry import Registry, is_signed_anew
 from pipelines.settings import Settings
 
 
@@ -26,11 +26,13 @@ def release_bundle(registry: Registry, settings: Settings, alias: str, folder: P
         RegistryError: there is no such bundle, or it is not what was registered.
         faultwatch_edge.errors.EdgeError: a device would refuse it.
     """
-    path = registry.download(registry.version_of(alias), folder)
-    bundle = read_bundle(path, trusted_keys=load_trusted_keys([settings.public_key_file]))
+    version = registry.version_of(alias)
+    path = registry.download_for_devices(version, folder)
+    anew = is_signed_anew(version)
+    key_file = settings.release_public_key_file if anew else settings.public_key_file
+    bundle = read_bundle(path, trusted_keys=load_trusted_keys([key_file]))
     check_golden(Detector.from_bundle(bundle), bundle)
-    public_key = folder / settings.public_key_file.name
-    public_key.write_bytes(settings.public_key_file.read_bytes())
+    (folder / key_file.name).write_bytes(key_file.read_bytes())
     return path
 
 

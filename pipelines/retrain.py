@@ -116,10 +116,13 @@ def is_finished(registry: Registry, version: RegisteredVersion) -> bool:
     return verdict is not None and verdict.outcome != Outcome.PROMOTED.value
 
 
-def why_wait(registry: Registry) -> str:
+def why_wait(registry: Registry, settings: Settings) -> str:
     """What keeps a version that the gate allows from its promotion; '' = nothing."""
-    trial = registry.trial()
-    return "" if trial is None else f"version {trial.version} is on trial with the canaries"
+    if trial := registry.trial():
+        return f"version {trial.version} is on trial with the canaries"
+    if settings.keys_apart:
+        return f"signing is for whoever may read {settings.release_key}, by `faultwatch sign`"
+    return ""
 
 
 def judge_and_promote(
@@ -129,7 +132,8 @@ def judge_and_promote(
 
     What was written down and not done by a run that was killed is done now. If a person has made
     another version the champion meanwhile, it is judged anew, beside that one. While the canaries
-    try another version, what the gate allows waits for the end of that trial.
+    try another version, or where the key that devices trust is not at hand, what the gate allows
+    waits.
     """
     registry = Registry(settings, asset.asset.id)
     registered = registry.version_of(str(version))
@@ -144,10 +148,12 @@ def judge_and_promote(
             note_verdict(registry, registered, verdict, note)
         if verdict.outcome != Outcome.PROMOTED.value:
             return verdict, note
-        if why := why_wait(registry):
+        if why := why_wait(registry, settings):
+            note = note and f"**Version {version} waits: {why}.**\n\n{note}"
             return replace(verdict, outcome=WAITS, reason=f"{verdict.reason}; {why}"), note
         if registry.champion_version() == beside:
-            promote_version(registry, str(version), at=clock(), by=BY, reason=verdict.reason)
+            name, why = str(version), verdict.reason
+            promote_version(registry, settings, name, at=clock(), by=BY, reason=why)
             return verdict, note
 
 
@@ -170,7 +176,7 @@ def retrain_asset(
     registry = Registry(settings, asset.asset.id)
     for name in registry.runs.end_lost_runs():
         say(f"'{name}' was killed, and is marked so")
-    registry.settle()
+    registry.settle(devices=not settings.keys_apart)
     mirror_champion(registry, settings)
     history = read_history(asset, settings)
     if unfit := find_unfit(asset, settings, history):

@@ -34,6 +34,10 @@ from pipelines.services import StartError
 
 DEPLOYMENTS = Path(__file__).parents[1] / "deploy" / "prefect.yaml"
 POOL = "local"
+RELEASE_POOL = "faultwatch-release"
+"""Of the worker that has the key which devices trust, where the keys are apart."""
+RELEASING = {"promote", "roll-back", "sign"}
+"""Flows that need that key."""
 TAG = "faultwatch"
 WORKER = "faultwatch"
 DRIFT = "drift.detected"
@@ -84,8 +88,13 @@ def make_plans(assets: Sequence[str], cron: str | None) -> list[Plan]:
     return plans
 
 
-def make_deployments(plans: Sequence[Plan]) -> dict[str, object]:
-    """``deploy/prefect.yaml`` with a deployment for each flow and asset."""
+def make_deployments(plans: Sequence[Plan], *, keys_apart: bool = False) -> dict[str, object]:
+    """``deploy/prefect.yaml`` with a deployment for each flow and asset.
+
+    Args:
+        plans: the assets.
+        keys_apart: what promotes is left to the worker of another user.
+    """
     document = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))
     deployments = [
         {
@@ -97,9 +106,12 @@ def make_deployments(plans: Sequence[Plan]) -> dict[str, object]:
                 for schedule in entry["schedules"]
             ],
             "tags": [*entry["tags"], plan.asset_id],
+            "work_pool": {"name": RELEASE_POOL if keys_apart and is_releasing else POOL},
         }
         for plan in plans
         for entry in document["deployments"]
+        for is_releasing in [entry["name"] in RELEASING]
+        if keys_apart or entry["name"] != "sign"
     ]
     return {**document, "deployments": deployments}
 
@@ -119,8 +131,7 @@ def settle(client: SyncPrefectClient) -> None:
 
     A training that a power cut ended would count as running for ever, and keep out all later ones.
     """
-    with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    make_pool(client, POOL)
     for deployment in our_deployments(client):
         if "train" in deployment.tags:  # retrain has its place
             for schedule in deployment.schedules:
@@ -134,6 +145,12 @@ def settle(client: SyncPrefectClient) -> None:
             client.update_global_concurrency_limit(
                 f"deployment:{deployment.id}", GlobalConcurrencyLimitUpdate(active_slots=0)
             )
+
+
+def make_pool(client: SyncPrefectClient, name: str) -> None:
+    """Make a work pool, unless it is there."""
+    with suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
 def follow_drift(client: SyncPrefectClient, asset_id: str) -> None:

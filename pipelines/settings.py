@@ -1,5 +1,6 @@
 """Addresses and secrets, from the environment; nothing here is ever written to a file."""
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,7 +58,16 @@ class Settings(BaseSettings):
     mlflow_devices_password: SecretStr | None = Field(
         default=None, description="Of MLflow's account `faultwatch-devices`, which fetches bundles."
     )
+    mlflow_release_password: SecretStr | None = Field(
+        default=None,
+        description="Of MLflow's account `faultwatch-release`; set = only it may promote.",
+    )
     signing_key: Path | None = Field(default=None, description="Private key that signs bundles.")
+    release_key: Path | None = Field(
+        default=None,
+        description="Private key that signs what devices are given, where trainings must not have "
+        "it; the public one lies beside it.",
+    )
     releases: Path | None = Field(
         default=None,
         description="Folder in which devices find the champion's bundle, in one named like the "
@@ -155,6 +165,16 @@ class Settings(BaseSettings):
     def public_key_file(self) -> Path:
         """Public key beside the private one."""
         return self.signing_key_file.with_suffix(".pub")
+
+    @property
+    def keys_apart(self) -> bool:
+        """Whether devices trust a key that this user cannot read: another one promotes."""
+        return self.release_key is not None and not os.access(self.release_key, os.R_OK)
+
+    @property
+    def release_public_key_file(self) -> Path:
+        """Public key by which devices are given what is promoted."""
+        return (self.release_key or self.signing_key_file).with_suffix(".pub")
 
 
 def load_settings() -> Settings:

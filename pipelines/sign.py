@@ -44,15 +44,15 @@ def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], da
     newest = next(iter(registry.versions()), None)
     if newest is None or not _is_allowed(registry, newest):
         return "nothing to sign: the newest version was not allowed by the gate, or is given out"
-    if why := why_wait(registry, settings):
-        return f"version {newest.version} waits: {why}"
+    if held := why_wait(registry, settings):
+        return f"version {newest.version} waits: {held}"
     decision = judge_version(asset, settings, read_history(asset, settings), newest).decision
     if decision.outcome is not Outcome.PROMOTED:
         return f"version {newest.version}, {decision.outcome.value} here: {decision.reason}"
-    who = {"at": clock(), "by": BY, "reason": decision.reason}
-    promote_version(registry, settings, str(newest.version), **who)
+    name, why = str(newest.version), decision.reason
+    promote_version(registry, settings, name, at=clock(), by=BY, reason=why)
     mirror_champion(registry, settings)
-    return f"version {newest.version}, promoted: {decision.reason}"
+    return f"version {name}, promoted: {why}"
 
 
 def _is_allowed(registry: Registry, version: RegisteredVersion) -> bool:

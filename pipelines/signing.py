@@ -1,6 +1,5 @@
 """Sign what devices are given with the key that they trust, where trainings sign with another."""
 
-import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,6 @@ from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.keys import key_id, load_private_key, load_trusted_keys
 from pipelines.registry import RegisteredVersion, Registry, RegistryError
 from pipelines.settings import Settings
-
-
-def can_sign(settings: Settings) -> bool:
-    """Whether this user may give devices a bundle: keys are not apart, or theirs is at hand."""
-    return settings.release_key is None or os.access(settings.release_key, os.R_OK)
 
 
 def sign_version(registry: Registry, settings: Settings, version: RegisteredVersion) -> None:

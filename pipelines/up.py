@@ -21,6 +21,7 @@ from pipelines.accounts import client_secrets, has_accounts, make_accounts, serv
 from pipelines.config import load_asset
 from pipelines.schedules import (
     POOL,
+    RELEASE_POOL,
     WORKER,
     Plan,
     follow_drift,
@@ -30,6 +31,7 @@ from pipelines.schedules import (
     known_assets,
     make_deployments,
     make_plans,
+    make_pool,
     next_training,
     prefect_client,
     settle,
@@ -59,6 +61,7 @@ KEPT = {
         "MLFLOW_ADMIN_PASSWORD",
         "MLFLOW_FLOWS_PASSWORD",
         "MLFLOW_DEVICES_PASSWORD",
+        "MLFLOW_RELEASE_PASSWORD",
     )
 }
 """Variables that no child inherits: each gets the secrets that it needs, and no other."""
@@ -130,7 +133,7 @@ def make_environment(settings: Settings) -> dict[str, str]:
     home = settings.home.resolve()
     origins = ",".join(f"http://{host}:{settings.prefect_port}" for host in (HOST, "localhost"))
     past_proxies = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
-    releases = settings.releases
+    releases, release_key = settings.releases, settings.release_key
     return {
         "PREFECT_HOME": str(home / "prefect"),
         **{name: value for name, value in os.environ.items() if name not in KEPT},
@@ -139,6 +142,7 @@ def make_environment(settings: Settings) -> dict[str, str]:
         "FAULTWATCH_HISTORIAN": settings.absolute_historian,
         "FAULTWATCH_SIGNING_KEY": str(settings.signing_key_file.resolve()),
         "FAULTWATCH_TRACKING_URI": mlflow_address(settings),
+        **({"FAULTWATCH_RELEASE_KEY": str(release_key.resolve())} if release_key else {}),
         **({"FAULTWATCH_RELEASES": str(releases.resolve())} if releases else {}),
         "NO_PROXY": past_proxies,
         "no_proxy": past_proxies,
@@ -160,6 +164,8 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
     services.wait("Prefect", lambda: answers(settings.prefect_port, "/api/health"))
     with prefect_client(f"{prefect_address(settings)}/api") as client:
         settle(client)
+        if settings.keys_apart:
+            make_pool(client, RELEASE_POOL)
         if plans:
             services.start("deploy", *deploy_arguments(settings, plans), lasting=False)
         services.wait("MLflow", lambda: answers(settings.mlflow_port, "/health"))
@@ -183,7 +189,8 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
 def deploy_arguments(settings: Settings, plans: Sequence[Plan]) -> list[str]:
     """Write what is to be deployed, and say how Prefect is told."""
     path = settings.home.resolve() / "deployments.yaml"
-    path.write_text(json.dumps(make_deployments(plans), indent=2), encoding="utf-8")
+    deployments = make_deployments(plans, keys_apart=settings.keys_apart)
+    path.write_text(json.dumps(deployments, indent=2), encoding="utf-8")
     return ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(path)]
 
 

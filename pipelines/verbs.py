@@ -266,6 +266,13 @@ def do_retrain(options: argparse.Namespace) -> None:
     print(came.note or came)
 
 
+def do_sign(options: argparse.Namespace) -> None:
+    """Sign and promote what the gate of a retraining allowed."""
+    from pipelines.sign import sign
+
+    print(sign(options.asset))
+
+
 def do_monitor(options: argparse.Namespace) -> None:
     """Look whether the champion still fits."""
     from pipelines.monitor import monitor

@@ -89,10 +89,13 @@ class RegistryMirror:
                 f"{asset}: version {number[:20]!r} in the registry is of bundle {name[:80]!r}, "
                 f"expected {asset}-VERSION.fwb; train it again"
             )
-        if not _is(folder / name, tags.get("bundle_sha256", "")):
-            query = urlencode({"name": asset, "version": number, "path": name})
+        signed = tags.get("released_sha256")
+        path = name if signed is None else f"released/{name}"  # signed anew when it was promoted
+        sha256 = tags.get("bundle_sha256", "") if signed is None else signed
+        if not _is(folder / name, sha256):
+            query = urlencode({"name": asset, "version": number, "path": path})
             data = self._get(f"{_FILE}?{query}", most=LARGEST_FILE)
-            if hashlib.sha256(data).hexdigest() != tags.get("bundle_sha256"):
+            if hashlib.sha256(data).hexdigest() != sha256:
                 raise SourceError(f"{name}: what the registry sent is not what was registered")
             folder.mkdir(parents=True, exist_ok=True)
             keep_file(folder, name, data)

@@ -31,13 +31,13 @@ def registry(pump: Any, bundle: Bundle, tmp_path: Path) -> Registry:
 
 
 @pytest.fixture
-def decide(registry: Registry) -> Decide:
+def decide(registry: Registry, pump: Any) -> Decide:
     """Does what a person decides, an hour after the decision before."""
     hours = iter(range(100))
 
     def do(what: Callable[..., Any], *version: str) -> Any:
         at = NOW + timedelta(hours=next(hours))
-        return what(registry, *version, at=at, by="anna", reason="tried")
+        return what(registry, pump.settings, *version, at=at, by="anna", reason="tried")
 
     return do
 
@@ -63,14 +63,14 @@ def test_a_canary_gets_a_version_before_the_others_and_a_promotion_gives_it_to_a
 
 
 def test_a_trial_that_is_taken_back_leaves_the_champion_and_is_not_promoted_by_a_retraining(
-    registry: Registry, decide: Decide
+    registry: Registry, decide: Decide, pump: Any
 ) -> None:
     decide(promote_version, "1")
     decide(try_version, "2")
-    assert why_wait(registry) == "version 2 is on trial with the canaries"
+    assert why_wait(registry, pump.settings) == "version 2 is on trial with the canaries"
     decide(end_trial)
     assert devices(registry) == (1, 1)
-    assert why_wait(registry) == ""
+    assert why_wait(registry, pump.settings) == ""
     assert is_finished(registry, registry.version_of("2"))
     assert not is_finished(registry, registry.version_of("3"))
     with pytest.raises(RegistryError, match="the canaries run the champion; there is nothing to"):
@@ -122,7 +122,7 @@ def test_the_verbs_say_who_tried_what_and_why(
     monkeypatch.setenv("FAULTWATCH_HOME", str(pump.settings.home))
     who = ("--by", "anna", "--reason", "first on line 2")
     asset = str(pump.path)
-    promote_version(registry, "1", at=NOW, by="kim", reason="the first")
+    promote_version(registry, pump.settings, "1", at=NOW, by="kim", reason="the first")
     assert main(["promote", asset, "--version", "2", "--canary", *who]) == 0
     assert "Version 2 is what devices run that follow `canary`." in capsys.readouterr().out
     assert main(["champions", asset, "--json"]) == 0

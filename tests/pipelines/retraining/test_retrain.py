@@ -175,8 +175,12 @@ def test_a_promotion_that_was_killed_half_way_is_finished_and_an_undone_one_stay
         Verdict("promoted", "better", datetime.now(UTC), 1),
         "note",
     )
-    promote_version(registry, "2", at=datetime.now(UTC), by="retrain", reason="better")
-    roll_back_champion(registry, at=datetime.now(UTC), by="anna", reason="alarms on every start")
+    promote_version(
+        registry, pump.settings, "2", at=datetime.now(UTC), by="retrain", reason="better"
+    )
+    roll_back_champion(
+        registry, pump.settings, at=datetime.now(UTC), by="anna", reason="alarms on every start"
+    )
     assert pump.retrain().outcome == "nothing new"
     assert pump.champion == 1
 

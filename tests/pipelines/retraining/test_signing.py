@@ -1,0 +1,50 @@
+"""A retraining without the key that devices trust, and what finishes it where the key is."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from faultwatch_edge.bundle import read_bundle
+from faultwatch_edge.keys import load_trusted_keys, make_key_pair
+from pipelines.gate_verdict import Verdict, note_verdict
+from pipelines.release import mirror_champion
+from pipelines.sign import sign_asset
+
+
+def sign(pump: Any) -> str:
+    return sign_asset(pump.asset, pump.settings, clock=lambda: datetime.now(UTC))
+
+
+@pytest.mark.slow
+def test_what_the_gate_allows_waits_for_the_key_and_a_forged_word_of_the_gate_is_not_enough(
+    pump: Any,
+) -> None:
+    both = pump.settings
+    pump.settings = both.model_copy(
+        update={"release_key": pump.folder / "theirs" / "faultwatch.key"}
+    )
+    pump.run(5_000)
+    for _ in range(2):
+        waiting = pump.retrain()
+        assert (waiting.outcome, waiting.version, pump.champion) == ("waits", 1, None)
+        assert "signing is for whoever may read " in waiting.reason
+    make_key_pair(pump.folder / "theirs")
+    assert sign(pump).startswith("version 1, promoted: ")
+    assert pump.champion == 1
+    assert pump.registry.champions()[0].by == "sign"
+    path = mirror_champion(pump.registry, pump.settings)
+    assert path is not None
+    read_bundle(path, trusted_keys=load_trusted_keys([pump.settings.release_public_key_file]))
+    assert sign(pump).startswith("nothing to sign")
+
+    pump.run(300, fault=(5_100, 5_112))
+    pump.label(5_100, 5_112, "true_fault")
+    pump.set("[alarm]", "[alarm]\non_delay_s = 36000.0")
+    assert pump.retrain().outcome == "refused"
+    assert sign(pump).startswith("nothing to sign")
+    registry = pump.registry
+    forged = Verdict("promoted", "trust me", datetime.now(UTC), 1)
+    note_verdict(registry, registry.version_of("2"), forged, "note")
+    assert sign(pump).startswith("version 2, refused here: it misses 1 of the 1 labelled faults")
+    assert pump.champion == 1
