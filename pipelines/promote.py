@@ -8,7 +8,7 @@ from prefect import flow
 
 from pipelines.aliases import CANARY
 from pipelines.config import load_asset
-from pipelines.registry import Promotion, Registry, RegistryError
+from pipelines.registry import Promotion, RegisteredVersion, Registry, RegistryError
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
 from pipelines.signing import sign_version
@@ -37,9 +37,22 @@ def promote_version(
         RegistryError: there is no such bundle, or the canaries try another one.
     """
     found = registry.version_of(alias_or_version)
-    _check_trial(registry, int(found.version))
-    sign_version(registry, settings, found)
-    promotion = Promotion(int(found.version), at, by, reason)
+    return promote_registered(registry, settings, found, at=at, by=by, reason=reason)
+
+
+def promote_registered(
+    registry: Registry,
+    settings: Settings,
+    version: RegisteredVersion,
+    *,
+    at: datetime,
+    by: str,
+    reason: str,
+) -> Promotion:
+    """The same of what was read from the registry before, and of no other file since then."""
+    _check_trial(registry, int(version.version))
+    sign_version(registry, settings, version)
+    promotion = Promotion(int(version.version), at, by, reason)
     registry.point(promotion)
     return promotion
 

@@ -9,7 +9,7 @@ from pipelines.config import AssetConfig, load_asset
 from pipelines.gate_verdict import verdict_of
 from pipelines.history import read_history
 from pipelines.judging import judge_version
-from pipelines.promote import promote_version
+from pipelines.promote import promote_registered
 from pipelines.promotion_gate import Outcome
 from pipelines.registry import RegisteredVersion, Registry
 from pipelines.release import mirror_champion
@@ -49,10 +49,10 @@ def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], da
     decision = judge_version(asset, settings, read_history(asset, settings), newest).decision
     if decision.outcome is not Outcome.PROMOTED:
         return f"version {newest.version}, {decision.outcome.value} here: {decision.reason}"
-    name, why = str(newest.version), decision.reason
-    promote_version(registry, settings, name, at=clock(), by=BY, reason=why)
+    why = decision.reason
+    promote_registered(registry, settings, newest, at=clock(), by=BY, reason=why)
     mirror_champion(registry, settings)
-    return f"version {name}, promoted: {why}"
+    return f"version {newest.version}, promoted: {why}"
 
 
 def _is_allowed(registry: Registry, version: RegisteredVersion) -> bool:

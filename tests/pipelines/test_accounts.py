@@ -265,6 +265,14 @@ def test_all_passwords_are_set_or_none() -> None:
         StartError, match=r"ADMIN_PASSWORD and FAULTWATCH_MLFLOW_DEVICES_.* are not"
     ):
         has_accounts(some)
+    release = {"mlflow_release_password": SecretStr("of the release 1")}
+    with pytest.raises(
+        StartError, match=r"FLOWS_PASSWORD and FAULTWATCH_MLFLOW_DEVICES_.* are not"
+    ):
+        has_accounts(Settings().model_copy(update=release))
+    three = with_passwords(Settings(), PASSWORDS)
+    assert has_accounts(three)
+    assert has_accounts(three.model_copy(update=release))
     short = with_passwords(Settings(), PASSWORDS | {DEVICES: "short"})
     with pytest.raises(StartError, match=r"DEVICES_PASSWORD has fewer than 12") as caught:
         has_accounts(short)

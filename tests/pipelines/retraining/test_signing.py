@@ -1,12 +1,13 @@
 """A retraining without the key that devices trust, and what finishes it where the key is."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from faultwatch_edge.bundle import read_bundle
-from faultwatch_edge.keys import load_trusted_keys, make_key_pair
+from faultwatch_edge.bundle import read_bundle, write_bundle
+from faultwatch_edge.keys import load_private_key, load_trusted_keys, make_key_pair
 from pipelines.gate_verdict import Verdict, note_verdict
 from pipelines.release import mirror_champion
 from pipelines.sign import sign_asset
@@ -40,11 +41,32 @@ def test_what_the_gate_allows_waits_for_the_key_and_a_forged_word_of_the_gate_is
 
     pump.run(300, fault=(5_100, 5_112))
     pump.label(5_100, 5_112, "true_fault")
-    pump.set("[alarm]", "[alarm]\non_delay_s = 36000.0")
-    assert pump.retrain().outcome == "refused"
-    assert sign(pump).startswith("nothing to sign")
     registry = pump.registry
+    register_deaf(pump)
+    assert sign(pump).startswith("nothing to sign")
     forged = Verdict("promoted", "trust me", datetime.now(UTC), 1)
     note_verdict(registry, registry.version_of("2"), forged, "note")
-    assert sign(pump).startswith("version 2, refused here: it misses 1 of the 1 labelled faults")
+    refused = sign(pump)
+    assert refused.startswith("version 2, refused here: ")
+    assert "it misses 1 of the 1 labelled faults" in refused
     assert pump.champion == 1
+
+
+def register_deaf(pump: Any) -> None:
+    """Whoever owns the trainings' key signs a detector that says nothing for ten hours."""
+    registry = pump.registry
+    first = registry.version_of("1")
+    trusted = load_trusted_keys([pump.settings.public_key_file])
+    bundle = read_bundle(registry.download(first, pump.folder / "first"), trusted_keys=trusted)
+    alarm = replace(bundle.manifest.alarm, on_delay_s=36_000.0)
+    file = pump.folder / "small_pump-2.fwb"
+    write_bundle(
+        file,
+        manifest=replace(bundle.manifest, version=2, alarm=alarm),
+        onnx=bundle.onnx,
+        golden=bundle.golden,
+        private_key=load_private_key(pump.settings.signing_key_file),
+    )
+    with registry.runs.start("deaf", {}) as run:
+        registry.runs.log_parameters({"normal_to": registry.learned_to(first).isoformat()})
+        registry.register(run, file, graph=bundle.onnx, version=2)
