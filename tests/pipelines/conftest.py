@@ -1,16 +1,11 @@
-"""For tests: a PostgreSQL of their own, a stand-in for object storage, a bundle of a toy graph."""
+"""For tests: databases, a stand-in for object storage, a bundle of a toy graph."""
 
-import os
 import secrets
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +23,6 @@ from faultwatch_edge.certificate import Certificate, DetectionLimit, Uncertified
 from faultwatch_edge.manifest import AlarmSpec, ChannelSpec, Manifest, ThresholdSpec, WindowSpec
 from features.datasets.tep import RUNS_FILE, SAMPLE_FILES, Kind
 
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-USER = "plant"
 # A process of its own: deltalake holds the interpreter's lock while it waits for an answer.
 OBJECT_STORAGE = """
 import sys
@@ -39,65 +32,6 @@ server.start()
 print(*server.get_host_and_port(), flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Address of an empty database in a PostgreSQL server that ends with the tests."""
-    if not BINARIES:
-        pytest.skip("there is no PostgreSQL server; install the Debian package postgresql")
-    with tempfile.TemporaryDirectory(prefix="faultwatch-postgres-") as name:
-        folder, password = Path(name), secrets.token_hex(16)
-        (folder / "password").write_text(password)
-        if os.geteuid() == 0:
-            for path in (folder, folder / "password"):
-                shutil.chown(path, "postgres", "postgres")
-        with running_postgres(folder, password) as address:
-            yield address
-
-
-@contextmanager
-def running_postgres(folder: Path, password: str) -> Iterator[str]:
-    """Make a server's data and run it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    make: list[object] = ["-D", folder / "data", "-U", USER, f"--pwfile={folder / 'password'}"]
-    make += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-    command = as_postgres("initdb", *make)
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
-    serve: list[object] = ["-D", folder / "data", "-p", port, "-c", "listen_addresses=127.0.0.1"]
-    serve += ["-c", "unix_socket_directories=", "-c", "fsync=off"]
-    serve += ["-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
-    command = as_postgres("postgres", *serve)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)  # noqa: S603 - ours
-        try:
-            address = f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
-            wait_for_postgres(process, address, folder / "log")
-            yield address
-        finally:
-            process.send_signal(2)  # an end that does not wait for clients
-            process.wait(30)
-
-
-def as_postgres(program: str, *arguments: object) -> list[str]:
-    """A command that root gives up its rights for, and that ends with the tests even if killed."""
-    rights = ["--reuid=postgres", "--regid=postgres", "--init-groups"] if not os.geteuid() else []
-    command = [str(BINARIES[-1] / program), *map(str, arguments)]
-    return ["setpriv", *rights, "--pdeathsig=INT", *command]
-
-
-def wait_for_postgres(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    for _ in range(300):
-        try:
-            psycopg.connect(address).close()
-        except psycopg.OperationalError:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(log.read_text())
 
 
 def run_in(address: str, *statements: str, rows: Any = None) -> list[tuple[Any, ...]]:
