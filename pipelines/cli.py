@@ -15,6 +15,7 @@ from pipelines.settings import load_settings
 
 QUIET = {
     "DO_NOT_TRACK": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -22,7 +23,8 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
-"""Nothing phones home, small models train on one thread; a value that the user has set stays."""
+"""Nothing phones home, small models train on one thread, a server that starts anew is waited for; a
+value that the user has set stays."""
 
 EXPECTED = {
     "faultwatch_edge.errors": ("EdgeError",),
@@ -42,11 +44,12 @@ EXPECTED = {
     "pipelines.historian": ("HistorianError",),
     "pipelines.history": ("HistoryError",),
     "pipelines.ingest": ("IngestError",),
+    "pipelines.processes": ("BusyError",),
     "pipelines.registry": ("RegistryError",),
     "pipelines.retrain": ("RetrainingError",),
     "pipelines.settings": ("SettingsError",),
     "pipelines.tables": ("TableError",),
-    "pipelines.tracking": ("TrackingError",),
+    "pipelines.tracking": ("AwayError", "TrackingError"),
     "pipelines.train": ("TrainingError",),
     "pipelines.up": ("StartError",),
 }
@@ -56,7 +59,8 @@ EXPECTED = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 = done, 2 = a sentence on standard error says what to do."""
     options = make_parser().parse_args(arguments)
-    logging.getLogger("prefect.flow_runs").addFilter(_without_traceback)
+    for logger in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(logger).addFilter(_without_traceback)
     try:
         _prepare_environment(has_flow=options.run is not verbs.do_backtest)
         for asset_file in _asset_files(options):
@@ -90,7 +94,7 @@ def _asset_files(options: argparse.Namespace) -> list[str]:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Leave only the sentence of an expected error in a flow's log."""
+    """Leave only the sentence of an expected error in the log of a flow or task."""
     if record.exc_info and isinstance(record.exc_info[1], _expected_errors()):
         record.exc_info = None
     return True

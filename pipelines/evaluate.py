@@ -28,6 +28,7 @@ from pipelines.registry import RegisteredVersion, Registry, RegistryError
 from pipelines.replay import judge_bundle
 from pipelines.report import draw_certificate
 from pipelines.settings import Settings
+from pipelines.tracking import answered
 from pipelines.verdict import Scorecard, describe, run_metrics, tables_of
 from pipelines.watch import runtime_rate, watch, with_row_numbers
 
@@ -208,6 +209,7 @@ def _outcome(
 
 
 @flow(name="evaluate", description="Judge a registered bundle on held-out history.")
+@answered()
 def evaluate(asset_file: str, version: str = "challenger") -> str:
     """Judge a registered bundle on held-out history; a run in MLflow keeps what came of it.
 

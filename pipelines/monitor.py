@@ -33,6 +33,7 @@ from pipelines.registry import Registry, RegistryError
 from pipelines.replay import judge_replay, replay
 from pipelines.schedules import DRIFT, ended_runs, resource_of, runs_of
 from pipelines.settings import Settings
+from pipelines.tracking import answered
 
 OVERDUE = "retraining.overdue"
 LATE = timedelta(hours=1)
@@ -190,6 +191,7 @@ def find_overdue(client: SyncPrefectClient, asset_id: str, *, at: datetime) -> s
 
 
 @flow(name="monitor", description="Look whether the champion still fits, and say so if not.")
+@answered()
 def monitor(asset_file: str) -> Findings:
     """Look whether the champion still fits the machine; an event says so if it does not.
 

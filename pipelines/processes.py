@@ -1,8 +1,45 @@
-"""Which process did something, and whether it still runs."""
+"""Which process did something, whether it still runs, and that no two do the same."""
 
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+
+
+class BusyError(Exception):
+    """Another process does the same; the message says which and since when."""
+
+
+@contextmanager
+def one_training(home: Path, asset_id: str, at: datetime) -> Iterator[None]:
+    """Hold the only place for a training of an asset in a home; it is free when its holder ends.
+
+    Args:
+        home: folder of all that belongs together.
+        asset_id: the asset.
+        at: when the training begins; for those that come meanwhile.
+
+    Raises:
+        BusyError: another process trains it.
+    """
+    path = home / "locks" / f"{asset_id}.training"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise BusyError(
+                f"{asset_id} is being trained by {file.read() or 'another process'}; "
+                "wait until that has ended, or end it"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} of {socket.gethostname()} since {at:%Y-%m-%d %H:%M} UTC")
+        file.flush()
+        yield
 
 
 def this_process() -> str:

@@ -12,6 +12,7 @@ from pipelines.registry import Promotion, RegisteredVersion, Registry, RegistryE
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
 from pipelines.signing import sign_version
+from pipelines.tracking import answered
 
 
 def promote_version(
@@ -181,6 +182,7 @@ def standing_champions(history: Sequence[Promotion]) -> list[int]:
 
 
 @flow(name="promote", description="Make a registered bundle the champion, or try it first.")
+@answered()
 def promote(
     asset_file: str,
     version: str,
@@ -209,6 +211,7 @@ def promote(
 
 
 @flow(name="roll-back", description="Make the previous champion the champion again.")
+@answered()
 def roll_back(
     asset_file: str,
     by: str,

@@ -22,6 +22,8 @@ RELEASED_FOLDER = "released"
 MOST_SHOWN = 5_000
 """Characters of a model's description that MLflow keeps; `Registry.promotions` has all."""
 BASIS_TAG = "basis"
+NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""How MLflow says that there is no such model, version or alias."""
 LAST_TAG = "last_version"
 """Of a registered model: MLflow never gives the number of a deleted version again."""
 
@@ -54,6 +56,7 @@ class Registry:
         asset_id: name of the registered model and of the experiment.
 
     Raises:
+        pipelines.tracking.AwayError: the server does not answer.
         pipelines.tracking.TrackingError: the server asks for an account, or the object storage
             cannot be used.
         pipelines.connection.DatabaseError: MLflow's database cannot be reached or made.
@@ -69,7 +72,9 @@ class Registry:
         numbers = [int(version.version) for version in self._all_versions()]
         try:
             model = self.client.get_registered_model(self.asset_id)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
             return 1
         return 1 + max([*numbers, int(model.tags.get(LAST_TAG, 0))])
 
@@ -135,6 +140,8 @@ class Registry:
                 return self.client.get_model_version(self.asset_id, alias_or_version)
             return self.client.get_model_version_by_alias(self.asset_id, alias_or_version)
         except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
             known = ", ".join(str(version.version) for version in self.versions()) or "none"
             raise RegistryError(
                 f"{self.asset_id}: no registered bundle '{alias_or_version}' (versions: {known}); "
@@ -149,7 +156,7 @@ class Registry:
         try:
             return self.client.get_model_version_by_alias(self.asset_id, alias)
         except MlflowException as error:
-            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            if error.error_code in NOT_THERE:
                 return None
             raise
 

@@ -1,5 +1,6 @@
 """Release: the champion's bundle, checked as a device checks it, into a folder."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.keys import load_trusted_keys
 from pipelines.config import load_asset
+from pipelines.processes import has_ended, this_process
 from pipelines.registry import Registry, is_signed_anew
 from pipelines.settings import Settings
+from pipelines.tracking import answered
 
 
 def release_bundle(registry: Registry, settings: Settings, alias: str, folder: Path) -> Path:
@@ -56,7 +59,8 @@ def mirror_champion(registry: Registry, settings: Settings) -> Path | None:
     folder = settings.releases / registry.asset_id
     while (champion := registry.champion_version()) is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        _clear(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{this_process()}-") as scratch:
             fetched = release_bundle(registry, settings, str(champion), Path(scratch))
             for path in Path(scratch).iterdir():
                 path.replace(folder / path.name)
@@ -69,7 +73,15 @@ def mirror_champion(registry: Registry, settings: Settings) -> Path | None:
     return None
 
 
+def _clear(folder: Path) -> None:
+    """Remove what processes left there that were killed."""
+    for left in folder.glob(".*"):
+        if has_ended(left.name.removeprefix(".").rpartition("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @flow(name="release", description="Write the champion's bundle for devices.")
+@answered()
 def release(asset_file: str, folder: str, alias: str = "champion") -> str:
     """Write a registered bundle for devices.
 

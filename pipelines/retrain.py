@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from prefect import flow, get_run_logger
+from prefect import Task, flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
 from typing_extensions import override
 
 from features.findings import QualityReport
@@ -17,16 +19,19 @@ from features.labels import outside
 from features.quality import QualityTally
 from features.quality_gate import why_unfit
 from pipelines.config import AssetConfig, load_asset
+from pipelines.connection import DatabaseError
 from pipelines.gate_verdict import Verdict, note_verdict, verdict_of
 from pipelines.historian import Historian
 from pipelines.history import History, read_history
 from pipelines.ingest import ingest
 from pipelines.judging import judge_version
+from pipelines.processes import BusyError, one_training
 from pipelines.promote import promote_version
 from pipelines.promotion_gate import Outcome
 from pipelines.registry import RegisteredVersion, Registry
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
+from pipelines.tracking import AwayError, answered
 from pipelines.train import basis_of, train_asset
 
 Say = Callable[[str], None]
@@ -34,6 +39,8 @@ Clock = Callable[[], datetime]
 UNFIT = "unfit samples"
 WAITS = "waits"
 INSTANT = timedelta(microseconds=1)
+AGAIN_AFTER_S = [60.0, 600.0, 3600.0]
+"""When a scheduled run tries again what may pass."""
 BY = "retrain"
 """Who promoted, where it was this flow."""
 
@@ -157,6 +164,7 @@ def judge_and_promote(
             return verdict, note
 
 
+@answered()
 def retrain_asset(
     asset: AssetConfig, settings: Settings, *, clock: Clock, reason: str, say: Say
 ) -> Retrained:
@@ -172,25 +180,62 @@ def retrain_asset(
     Raises:
         pipelines.train.TrainingError: nothing can be learned.
         pipelines.history.HistoryError: there is nothing to learn from.
+        pipelines.processes.BusyError: another process trains the asset.
+        pipelines.tracking.AwayError: MLflow does not answer.
     """
-    registry = Registry(settings, asset.asset.id)
+    with one_training(settings.home, asset.asset.id, clock()):
+        registry = Registry(settings, asset.asset.id)
+        _finish_before(registry, settings, say)
+        history = read_history(asset, settings)
+        if unfit := find_unfit(asset, settings, history):
+            return Retrained(UNFIT, "; ".join(unfit))
+        challenger = find_challenger(asset, settings, history, at=clock(), reason=reason, say=say)
+        version = int(challenger.version)
+        if is_finished(registry, challenger):
+            before = verdict_of(challenger)
+            told = f"; the gate said: {before.outcome}, {before.reason}" if before else ""
+            return Retrained("nothing new", f"no sample or label since its training{told}", version)
+        say("comparing challenger and champion")
+        verdict, note = judge_and_promote(asset, settings, history, version, clock=clock)
+        mirror_champion(registry, settings)
+        return Retrained(verdict.outcome, verdict.reason, version, note)
+
+
+def _finish_before(registry: Registry, settings: Settings, say: Say) -> None:
+    """Finish what a run that was killed left half done."""
     for name in registry.runs.end_lost_runs():
         say(f"'{name}' was killed, and is marked so")
     registry.settle(devices=not settings.keys_apart)
     mirror_champion(registry, settings)
-    history = read_history(asset, settings)
-    if unfit := find_unfit(asset, settings, history):
-        return Retrained(UNFIT, "; ".join(unfit))
-    challenger = find_challenger(asset, settings, history, at=clock(), reason=reason, say=say)
-    version = int(challenger.version)
-    if is_finished(registry, challenger):
-        before = verdict_of(challenger)
-        told = f"; the gate said: {before.outcome}, {before.reason}" if before else ""
-        return Retrained("nothing new", f"no sample or label since its training{told}", version)
-    say("comparing challenger and champion")
-    verdict, note = judge_and_promote(asset, settings, history, version, clock=clock)
-    mirror_champion(registry, settings)
-    return Retrained(verdict.outcome, verdict.reason, version, note)
+
+
+def may_pass(_task: "Task[..., Retrained]", _run: TaskRun, state: State[Retrained]) -> bool:
+    """Whether a scheduled run failed by what may be over soon: a server away, another training.
+
+    A person who waits at a terminal hears it at once.
+    """
+    error = state.result(raise_on_failure=False)
+    scheduled = runtime.deployment.id is not None
+    return scheduled and isinstance(error, AwayError | BusyError | DatabaseError)
+
+
+@task(
+    name="retrain",
+    retries=len(AGAIN_AFTER_S),
+    retry_delay_seconds=AGAIN_AFTER_S,
+    retry_condition_fn=may_pass,
+    cache_policy=NO_CACHE,
+)
+def take_in_and_retrain(asset_file: str, reason: str) -> Retrained:
+    """Take in what is new, then `retrain_asset`; once more if a server was away."""
+    ingest(asset_file)
+    return retrain_asset(
+        load_asset(asset_file),
+        Settings(),
+        clock=lambda: datetime.now(UTC),
+        reason=reason,
+        say=get_run_logger().info,
+    )
 
 
 @flow(name="retrain", description="Take in what is new, train, and promote what is better.")
@@ -205,14 +250,7 @@ def retrain(asset_file: str, reason: str = "schedule") -> Retrained:
         RetrainingError: what came may not teach.
     """
     asset = load_asset(asset_file)
-    ingest(asset_file)
-    came = retrain_asset(
-        asset,
-        Settings(),
-        clock=lambda: datetime.now(UTC),
-        reason=reason,
-        say=get_run_logger().info,
-    )
+    came = take_in_and_retrain(asset_file, reason)
     get_run_logger().info("%s", came)
     text = f"# Retraining of {asset.asset.id}\n\n{came.note or str(came)}\n"
     create_markdown_artifact(text, key=f"retrain-{asset.asset.id}".replace("_", "-"))

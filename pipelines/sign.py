@@ -15,6 +15,7 @@ from pipelines.registry import RegisteredVersion, Registry
 from pipelines.release import mirror_champion
 from pipelines.retrain import is_finished, why_wait
 from pipelines.settings import Settings
+from pipelines.tracking import answered
 
 BY = "sign"
 """Who promoted, where it was this flow."""
@@ -64,6 +65,7 @@ def _is_allowed(registry: Registry, version: RegisteredVersion) -> bool:
 
 
 @flow(name="sign", description="Sign and promote what the gate of a retraining allowed.")
+@answered()
 def sign(asset_file: str) -> str:
     """Sign and promote what the gate of a retraining allowed.
 

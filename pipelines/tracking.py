@@ -17,18 +17,52 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
 
-from pipelines.processes import has_ended
+from pipelines.processes import has_ended, this_process
 from pipelines.server_database import make_database
 from pipelines.settings import MLFLOW_DATABASE, Settings
 
 RIVALS_FOLDER = "rivals"
 REPORT_FOLDER = "report"
+AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
+"""How MLflow says that it, or its database, cannot be asked."""
+MOST_SAID = 200
+"""Characters of what it says."""
 NOTE_TAG = "mlflow.note.content"
 PROCESS_TAG = "process"
 
 
+class AwayError(Exception):
+    """MLflow cannot be asked now; the message says where it was looked for."""
+
+
 class TrackingError(Exception):
     """MLflow cannot be used as the settings say; the message says what to do."""
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Say in a sentence that MLflow does not answer, or cannot reach its database.
+
+    Raises:
+        AwayError: the server is away, and stays so for as long as MLflow's client is patient.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in AWAY:
+            raise
+        address = mlflow.get_tracking_uri()
+        where = f"MLflow at {address}" if address.startswith("http") else "the database of MLflow"
+        raise AwayError(
+            f"{where} does not answer or cannot do its work ({_cause(error)}); see that it runs, "
+            "then do the same again: what is done stays done"
+        ) from error
+
+
+def _cause(error: MlflowException) -> str:
+    """The last that is said of why, without addresses of requests."""
+    said = " ".join(str(error).split()).rpartition("(Caused by ")[2]
+    return said.removesuffix(")")[:MOST_SAID]
 
 
 class Runs:
@@ -39,6 +73,7 @@ class Runs:
         asset_id: name of the experiment.
 
     Raises:
+        AwayError: the server does not answer.
         TrackingError: the server asks for an account, or the object storage cannot be used.
         pipelines.connection.DatabaseError: MLflow's database cannot be reached or made.
     """
@@ -62,7 +97,8 @@ class Runs:
     def _check_access(self) -> None:
         """Say in a sentence what would be a long answer of each later request."""
         try:
-            self.client.get_experiment_by_name(self.asset_id)
+            with answered():
+                self.client.get_experiment_by_name(self.asset_id)
         except MlflowException as error:
             if "error code 401" in str(error):
                 raise TrackingError(
@@ -141,17 +177,24 @@ class Runs:
         mlflow.log_artifacts(str(folder), REPORT_FOLDER)
 
     def end_lost_runs(self) -> list[str]:
-        """Mark as killed what still counts as running though its process is gone; return names."""
+        """Mark as killed what counts as running though nobody does it any more; return names.
+
+        Its process is gone, or is this one, which begins anew.
+        """
         experiment = self.client.get_experiment_by_name(self.asset_id)
         if experiment is None:
             return []
         running = self.client.search_runs(
             [experiment.experiment_id], "attributes.status = 'RUNNING'"
         )
-        lost = [run for run in running if has_ended(run.data.tags.get(PROCESS_TAG, ""))]
+        lost = [run for run in running if _is_lost(run.data.tags.get(PROCESS_TAG, ""))]
         for run in lost:
             self.client.set_terminated(run.info.run_id, "KILLED")
         return [str(run.info.run_name) for run in lost]
+
+
+def _is_lost(process: str) -> bool:
+    return process == this_process() or has_ended(process)
 
 
 def _check_store(address: str) -> None:

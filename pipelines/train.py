@@ -41,13 +41,13 @@ from pipelines.evaluate import certify_bundle, find_injected, score_bundle
 from pipelines.historian import Historian
 from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
-from pipelines.processes import this_process
+from pipelines.processes import one_training, this_process
 from pipelines.registry import BASIS_TAG, Registry, RegistryError
 from pipelines.report import draw_certificate, draw_losses
 from pipelines.review import Champion, Review, hold_beside
 from pipelines.review_pictures import draw_detector, draw_drift
 from pipelines.settings import Settings
-from pipelines.tracking import PROCESS_TAG
+from pipelines.tracking import PROCESS_TAG, answered
 from pipelines.verdict import Scorecard, metrics_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
@@ -338,6 +338,7 @@ def _parameters(asset: AssetConfig, history: History) -> dict[str, object]:
 
 
 @flow(name="train", description="Train a challenger from the historian and register it.")
+@answered()
 def train(
     asset_file: str, since: AwareDatetime | None = None, by: str = ""
 ) -> dict[str, float | int | str]:
@@ -351,7 +352,8 @@ def train(
     asset, settings, at = load_asset(asset_file), Settings(), datetime.now(UTC)
     if since is not None:
         begin_anew(asset, settings, since, by=by, at=at)
-    trained = train_asset(asset, settings, at=at, say=get_run_logger().info)
+    with one_training(settings.home, asset.asset.id, at):
+        trained = train_asset(asset, settings, at=at, say=get_run_logger().info)
     create_markdown_artifact(trained.note, key=f"train-{asset.asset.id}".replace("_", "-"))
     return {
         "version": trained.version,

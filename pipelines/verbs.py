@@ -284,8 +284,10 @@ def do_champions(options: argparse.Namespace) -> None:
     """Show what was champion or canary, since when, by whom and why."""
     from pipelines.champions import champion_rows, print_champions
     from pipelines.registry import Registry
+    from pipelines.tracking import answered
 
-    promotions = Registry(Settings(), load_asset(options.asset).asset.id).promotions()
+    with answered():
+        promotions = Registry(Settings(), load_asset(options.asset).asset.id).promotions()
     if options.json:
         print(json.dumps(champion_rows(promotions), indent=2, ensure_ascii=False))
     else:

@@ -75,7 +75,14 @@ class Pump:
         return BEGIN + timedelta(minutes=5 * row)
 
     def run(self, rows: int, *, shift: float = 0.0, fault: Sequence[int] = ()) -> None:
-        """Let it run on: a new file, read into the historian.
+        """Let it run on: a new file, read into the historian; as `write`."""
+        self.write(rows, shift=shift, fault=fault)
+        asset = self.asset
+        historian = Historian(self.settings.historian_address, asset.asset.id, asset.channel)
+        ingest_asset(asset, historian)
+
+    def write(self, rows: int, *, shift: float = 0.0, fault: Sequence[int] = ()) -> None:
+        """Let it run on: a new file.
 
         Args:
             rows: how long.
@@ -98,9 +105,6 @@ class Pump:
         columns = {"time": times, "flow": flow, "pressure": pressure, "temperature": temperature}
         pl.DataFrame(columns).write_csv(self.folder / f"pump_{self.rows:06d}.csv")
         self.rows += rows
-        asset = self.asset
-        historian = Historian(self.settings.historian_address, asset.asset.id, asset.channel)
-        ingest_asset(asset, historian)
 
     def label(self, first: int, end: int, verdict: Verdict) -> None:
         """Say what some rows were."""
@@ -137,3 +141,9 @@ class Pump:
 @pytest.fixture
 def pump(tmp_path: Path) -> Pump:
     return Pump(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting_pump(tmp_path_factory: pytest.TempPathFactory) -> Pump:
+    """One for all tests of a file."""
+    return Pump(tmp_path_factory.mktemp("pump"))
