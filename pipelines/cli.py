@@ -15,7 +15,7 @@ from pipelines.settings import load_settings
 
 QUIET = {
     "DO_NOT_TRACK": "1",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # within a minute
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -57,8 +57,13 @@ def sign_anew(known: Candidate, asset_id: str, origin: Origin, folder: Path, key
     manifest = replace(known.bundle.manifest, version=origin.version, mlflow_run=origin.mlflow_run)
     folder.mkdir(parents=True)
     path = folder / f"{asset_id}-{origin.version}.fwb"
-    parts = {"onnx": known.bundle.onnx, "golden": known.bundle.golden}
-    write_bundle(path, manifest=manifest, private_key=key, **parts)
+    write_bundle(
+        path,
+        manifest=manifest,
+        onnx=known.bundle.onnx,
+        golden=known.bundle.golden,
+        private_key=key,
+    )
     bundle = read_bundle(path, trusted_keys=[key.public_key()])
     return replace(known, bundle=bundle, path=path)
 

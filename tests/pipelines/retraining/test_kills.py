@@ -26,6 +26,7 @@ from pipelines.up import answers, mlflow_address, mlflow_arguments, mlflow_secre
 
 pytestmark = pytest.mark.slow
 
+PROGRAM = "import sys; from pipelines.cli import main; sys.exit(main())"
 CLIENT = "mlflow.MlflowClient"
 STEPS = {
     "ingest": ("pipelines.historian.Historian.merge_part", ""),
@@ -213,3 +214,37 @@ def test_whatever_is_killed_in_whatever_step_the_next_run_finishes_the_work(
         plant.check_done(plant.newest)
         if step != PROMOTING[-1]:
             plant.take_promotion_back(before)
+
+
+def test_a_server_that_starts_anew_is_waited_for(plant: Plant) -> None:
+    plant.pump.write(288)
+    process = plant.start(*STEPS["registering"], retries=5)
+    assert plant.wait(process) == "stopped"
+    plant.kill_server()
+    os.kill(process, signal.SIGCONT)
+    plant.start_server()
+    assert plant.wait(process) == "0", plant.log.read_text()
+    assert "promoted" in plant.log.read_text().splitlines()[-1]
+    plant.check_done(plant.newest)
+
+
+def test_a_second_training_of_an_asset_hears_of_the_first_and_none_is_held_up_by_the_dead(
+    plant: Plant,
+) -> None:
+    holder = plant.start(*STEPS["quality gate"])
+    assert plant.wait(holder) == "stopped"
+    says = f"small_pump is being trained by process {holder} of {socket.gethostname()} since 20"
+    assert plant.wait(plant.start()) == "2"
+    assert plant.log.read_text().splitlines()[-1].startswith(f"BusyError: {says}")
+    train = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-c", PROGRAM, "train", plant.pump.path],
+        env=os.environ | plant.variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert train.returncode == 2, train.stderr
+    assert f"faultwatch: {says}" in train.stderr
+    os.kill(holder, signal.SIGKILL)
+    assert plant.wait(holder) == "-9"
+    assert "nothing new" in plant.retrain()

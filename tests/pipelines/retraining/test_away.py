@@ -1,0 +1,87 @@
+"""An MLflow server that does not answer: what people hear, and what tries again."""
+
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import TaskRunSort
+
+from pipelines.cli import main
+from pipelines.retrain import AGAIN_AFTER_S, take_in_and_retrain
+from pipelines.tracking import AwayError
+from pipelines.train import TrainingError
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def away(pump: Any, prefect_harness: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The pump, while its server is away."""
+    del prefect_harness
+    monkeypatch.setenv("FAULTWATCH_HOME", str(pump.settings.home))
+    monkeypatch.setenv("FAULTWATCH_TRACKING_URI", NOBODY)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    pump.run(2_000)
+    return pump
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "champions",
+        "train",
+        "retrain",
+        "monitor",
+        "evaluate",
+        "release",
+        "promote --reason better",
+        "roll-back --reason worse",
+    ],
+)
+def test_every_verb_says_in_a_sentence_that_no_server_answers(
+    verb: str, away: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = verb.split()
+    assert main([name, str(away.path), *options]) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith(
+        f"faultwatch: MLflow at {NOBODY} does not answer or cannot do its work ("
+    )
+    assert said.rstrip().endswith("then do the same again: what is done stays done")
+    assert "Traceback" not in said
+
+
+def attempts(asset_file: str, expected: type[Exception]) -> int:
+    """How often a retraining that fails is tried."""
+
+    @flow
+    def trying() -> None:
+        take_in_and_retrain.with_options(retry_delay_seconds=0)(asset_file, "test")
+
+    with pytest.raises(expected):
+        trying()
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(sort=TaskRunSort.END_TIME_DESC, limit=1)
+    return runs[0].run_count
+
+
+@pytest.mark.slow
+def test_a_scheduled_retraining_waits_for_a_server_and_a_person_does_not(
+    away: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert attempts(str(away.path), AwayError) == 1
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "scheduled")
+    assert attempts(str(away.path), AwayError) == 1 + len(AGAIN_AFTER_S)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_harness")
+def test_what_no_waiting_mends_is_not_tried_again(
+    pump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULTWATCH_HOME", str(pump.settings.home))
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "scheduled")
+    pump.write(10)
+    assert attempts(str(pump.path), TrainingError) == 1
