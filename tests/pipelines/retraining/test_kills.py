@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from faultwatch_edge.bundle import read_bundle
 from faultwatch_edge.keys import load_trusted_keys
+from pipelines.release import mirror_champion
 from pipelines.server_database import make_database
 from pipelines.settings import MLFLOW_DATABASE, Settings
 from pipelines.up import answers, mlflow_address, mlflow_arguments, mlflow_secrets
@@ -154,6 +155,7 @@ class Plant:
             if tag.startswith("champion_since."):
                 client.delete_model_version_tag("small_pump", version, tag)
         client.set_registered_model_alias("small_pump", "champion", str(champion))
+        mirror_champion(self.pump.registry, self.settings)
 
     def check_whole(self, champions: set[int | None]) -> None:
         """All that is registered can be loaded; what devices are offered is a champion."""
