@@ -18,6 +18,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from faultwatch_edge.bundle import read_bundle, write_bundle
+from faultwatch_edge.keys import key_id
 from pipelines.candidate import Candidate, Origin
 from pipelines.config import load_asset
 from pipelines.historian import Historian
@@ -54,7 +55,12 @@ def stop_before(target: str, word: str) -> None:
 
 def sign_anew(known: Candidate, asset_id: str, origin: Origin, folder: Path, key: Any) -> Candidate:
     """What was fitted before, in a bundle of another version and run."""
-    manifest = replace(known.bundle.manifest, version=origin.version, mlflow_run=origin.mlflow_run)
+    manifest = replace(
+        known.bundle.manifest,
+        version=origin.version,
+        mlflow_run=origin.mlflow_run,
+        key_id=key_id(key.public_key()),
+    )
     folder.mkdir(parents=True)
     path = folder / f"{asset_id}-{origin.version}.fwb"
     write_bundle(

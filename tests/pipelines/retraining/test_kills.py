@@ -193,10 +193,11 @@ def plant(lasting_pump: Any, own_postgres: Any) -> Iterator[Plant]:
     lasting_pump.set("holdout_days = 4", "holdout_days = 1")
     plant = Plant(lasting_pump, own_postgres)
     lasting_pump.write(2_000)
-    said = plant.retrain()
-    assert "promoted" in said
-    yield plant
-    plant.close()
+    try:
+        assert "promoted" in plant.retrain()
+        yield plant
+    finally:
+        plant.close()
 
 
 @pytest.mark.parametrize("victim", ["run", "server", "database"])
