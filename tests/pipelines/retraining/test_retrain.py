@@ -1,35 +1,14 @@
 """A small pump is trained again and again: what is promoted, and what a kill leaves."""
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from faultwatch_edge.bundle import read_bundle
-from faultwatch_edge.keys import load_trusted_keys
 from pipelines.gate_verdict import Verdict, note_verdict, verdict_of
 from pipelines.promote import promote_version, roll_back_champion
 from pipelines.registry import RegistryError
 from pipelines.release import mirror_champion
-
-PROGRAM = """
-import sys
-from datetime import UTC, datetime
-from pipelines.config import load_asset
-from pipelines.retrain import retrain_asset
-from pipelines.settings import Settings
-retrain_asset(
-    load_asset(sys.argv[1]),
-    Settings(),
-    clock=lambda: datetime.now(UTC),
-    reason="killed",
-    say=print,
-)
-"""
 
 
 def released(pump: Any) -> list[str]:
@@ -100,45 +79,6 @@ def test_samples_that_came_wrong_are_not_learned(pump: Any) -> None:
     assert (unfit.outcome, unfit.version) == ("unfit samples", None)
     assert "channel 'flow' is outside its range in 30 % of its values" in unfit.reason
     assert len(pump.registry.versions()) == 1
-
-
-def killed_at(pump: Any, sentence: str) -> None:
-    """Retrain in a process of its own, and kill it when it says so."""
-    environment = os.environ | {
-        "FAULTWATCH_HOME": str(pump.settings.home),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "PYTHONUNBUFFERED": "1",
-    }
-    with subprocess.Popen(  # noqa: S603 - ours
-        [sys.executable, "-c", PROGRAM, str(pump.path)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = next((line for line in process.stdout if sentence in line), "")
-        process.send_signal(signal.SIGKILL)
-    assert said, f"it ended without '{sentence}'"
-
-
-@pytest.mark.slow
-def test_whatever_step_is_killed_the_next_run_finishes_the_work(pump: Any) -> None:
-    pump.run(4_000)
-    for sentence in ("exporting", "registering the challenger", "comparing challenger"):
-        killed_at(pump, sentence)
-        assert pump.champion is None
-    done = pump.retrain()
-    assert done.outcome == "promoted"
-    registry = pump.registry
-    assert pump.champion == done.version == registry.next_version() - 1
-    assert int(registry.version_of("challenger").version) == done.version
-    experiment = registry.client.get_experiment_by_name("small_pump")
-    statuses = [run.info.status for run in registry.client.search_runs([experiment.experiment_id])]
-    assert "RUNNING" not in statuses
-    for version in registry.versions():
-        path = registry.download(version, pump.folder / str(version.version))
-        read_bundle(path, trusted_keys=load_trusted_keys([pump.settings.public_key_file]))
 
 
 @pytest.mark.slow
