@@ -41,7 +41,7 @@ STEPS = {
     "verdict half noted": (f"{CLIENT}.set_model_version_tag", "gate"),
     "history of champions": (f"{CLIENT}.set_model_version_tag", "champion_since"),
     "champion's alias": (f"{CLIENT}.set_registered_model_alias", "champion'"),
-    "model's page": (f"{CLIENT}.update_registered_model", ""),
+    "model's page": (f"{CLIENT}.update_registered_model", "| {newest} |"),
     "bundle for devices": ("pipelines.release.check_golden", ""),
 }
 """The call before which each step stops, and a word among its arguments."""
@@ -125,7 +125,8 @@ class Plant:
 
     def strike(self, victim: str, step: str) -> None:
         """Stop a run at a step and kill; then all that was killed but the run starts again."""
-        process = self.start(*STEPS[step])
+        target, word = STEPS[step]
+        process = self.start(target, word.format(newest=self.newest))
         assert self.wait(process) == "stopped", f"{step}: {self.log.read_text()}"
         if victim == "run":
             os.kill(process, signal.SIGKILL)
