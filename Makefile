@@ -8,6 +8,7 @@ ROWS := 1000000
 SECONDS := 600
 HOURS := 72
 ASSETS := 50
+SIZES := 10
 FAULTS := 1000
 SEED := 0
 
@@ -31,7 +32,7 @@ NOT_PURE := features/datasets/tep/generate.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fix bench soak bench-ingest bench-train fuzz faults lint coverage lock
+.PHONY: help demo test check fix bench soak bench-ingest bench-train bench-fleet fuzz faults lint coverage lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +72,9 @@ bench-ingest: $(INSTALLED)  ## speed and memory of the ingest beside plain polar
 
 bench-train: $(INSTALLED)  ## speed of training as a share of a matrix product's
 	@$(BIN)/python tests/benchmarks/training.py
+
+bench-fleet: $(INSTALLED)  ## time and memory of training many assets: one by one, in processes, by Ray; SIZES="10 50 200"
+	@$(BIN)/python tests/benchmarks/fleet.py --sizes $(SIZES)
 
 fuzz: $(INSTALLED)  ## all that is read, mutated: ten minutes each or SECONDS=60
 	@$(BIN)/python tests/fuzz/readers.py --seconds $(SECONDS)

@@ -79,10 +79,23 @@ def fit_corrected_pca(
     """
     pca = fit_window_pca(linear_windows, seed=seed)
     vae = fit_vae(source, config, seed=seed, linear=pca, logger=logger)
-    corrected = CorrectedPca(pca, vae, torch.full((len(linear_windows[0]),), torch.inf))
-    limit = torch.zeros(len(linear_windows[0]))
+    return bound_correction(pca, vae, linear_windows)
+
+
+def bound_correction(
+    pca: WindowPca, vae: ConvVae, windows: Float[Tensor, "batch channel time"]
+) -> CorrectedPca:
+    """Put both together: no correction is larger than any that the autoencoder makes of windows.
+
+    Args:
+        pca: the linear model.
+        vae: learned what that leaves over.
+        windows: of the training, in standard units.
+    """
+    corrected = CorrectedPca(pca, vae, torch.full((len(windows[0]),), torch.inf))
+    limit = torch.zeros(len(windows[0]))
     with torch.no_grad():
-        for batch in torch.split(linear_windows, BATCH):
+        for batch in torch.split(windows, BATCH):
             _, correction, _ = corrected.correct(batch, torch.ones_like(batch, dtype=torch.bool))
             limit = torch.maximum(limit, correction.abs().amax(dim=(0, 2)))
     corrected.limit.copy_(limit)

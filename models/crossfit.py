@@ -8,12 +8,11 @@ trained on everything.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from numpy.typing import NDArray
-from torch import Tensor
 
 from features.channels import Channel
 from features.grid import WindowConfig
@@ -29,21 +28,19 @@ from models.calibration import (
     fit_p_value_map,
 )
 from models.config import ModelConfig, ReconstructorName, RegimeConfig
-from models.correction import CorrectedPca, find_gain, fit_corrected_pca
+from models.correction import CorrectedPca, find_gain
 from models.detector import Calibration, Detector
 from models.drifting import find_drifting
+from models.fold_models import LINEAR_WINDOWS, Lesson, Taught, fit_model, make_lesson
 from models.gate import RegimeGate
 from models.head import SCALES, EnergyHead, PcaHead
 from models.held_out import FoldModel, HeldOut, carried
 from models.memory import supported_rates
 from models.new_states import find_new_states
-from models.normalizer import fit_normalizer
-from models.operating_point import fit_operating_point
 from models.sensors import fit_sensor_status
 from models.single_cause import SingleCause, fit_single_cause
 from models.smoothing import LIMIT, LONG_RATE, RATE, SurpriseAverages
-from models.training import TrainingLogger, TrainingWindows
-from models.window_pca import fit_row_pca, fit_window_pca
+from models.training import TrainingLogger
 
 BATCH = 256
 MAPPED = 65_536
@@ -51,8 +48,6 @@ MAPPED = 65_536
 LEAST_WINDOWS = 100
 GAIN_WINDOWS = 2_000
 """Windows of each fold that decide the share of the corrections, about."""
-LINEAR_WINDOWS = 20_000
-"""Windows that the principal components are taken from, at most; and correlations, about."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +86,28 @@ class Recipe:
     model: ModelConfig
 
 
-def fit_detector(
-    windows: Windows,
-    recipe: Recipe,
-    *,
-    logger: TrainingLogger | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> FittedDetector:
-    """Fit reconstructor, head and calibration on normal running.
+class Division(NamedTuple):
+    """Which windows teach, and which of the models does not see them."""
+
+    gate: RegimeGate
+    scored: NDArray[np.bool_]
+    """Whether the gate was open, (window,)."""
+    rows: NDArray[np.int64]
+    """Fold of each row."""
+    fold: NDArray[np.int64]
+    """Fold that holds out each window, -1 = none, (window,)."""
+    drifting: dict[str, float]
+
+
+def divide(windows: Windows, recipe: Recipe) -> tuple[Division, list[Lesson]]:
+    """Divide normal running into folds, and say what each model learns from.
 
     Args:
         windows: normal running only, no fault and no maintenance in it.
         recipe: channels, grid, regime and model options.
-        logger: takes the epoch losses of the model that is exported.
-        say: takes a sentence on what is going on.
+
+    Returns:
+        The division, and the lessons of the folds' models and of the one that is exported.
 
     Raises:
         CalibrationError: too little normal running.
@@ -116,7 +119,39 @@ def fit_detector(
     _check_enough(fold, scored, recipe)
     drifting = _find_drifting(windows, fold, scored, recipe.channels)
     used = torch.tensor([channel.name not in drifting for channel in recipe.channels])
-    models = _fit_folds(windows, recipe, fold, scored, used=used, say=say)
+    lessons: list[Lesson] = []
+    for held_out in range(recipe.model.folds):
+        index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
+        _check_fold(windows, index, np.flatnonzero(fold == held_out))
+        seed = recipe.model.seed + 1 + held_out
+        lessons.append(make_lesson(windows, index, recipe.model, seed=seed, used=used))
+    every, seed = np.flatnonzero(scored), recipe.model.seed
+    lessons.append(make_lesson(windows, every, recipe.model, seed=seed, used=used))
+    return Division(gate, scored, rows, fold, drifting), lessons
+
+
+def fit_detector(
+    windows: Windows,
+    recipe: Recipe,
+    *,
+    taught: Sequence[Taught] = (),
+    logger: TrainingLogger | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> FittedDetector:
+    """Fit reconstructor, head and calibration on normal running.
+
+    Args:
+        windows: normal running only, no fault and no maintenance in it.
+        recipe: channels, grid, regime and model options.
+        taught: models of the lessons that `divide` gives; () = they are fitted here.
+        logger: takes the epoch losses of the model that is exported.
+        say: takes a sentence on what is going on.
+
+    Raises:
+        CalibrationError: too little normal running.
+    """
+    (gate, scored, rows, fold, drifting), lessons = divide(windows, recipe)
+    *models, model = _fit_all(lessons, taught, logger=logger, say=say)
     index, new = np.flatnonzero(scored), find_new_states(windows, rows, fold, scored)
     scored = scored & ~new.any(axis=1)
     gain = _share_corrections(models, windows, np.where(scored, fold, -1))
@@ -124,9 +159,6 @@ def fit_detector(
     statistics, kept = held_out.statistics()
     averaged = averaged_statistics(recipe.model.reconstructor, int(held_out.fitted.sum()))
     calibration, score = _calibrate(held_out, statistics, kept, averaged)
-    say(f"training {recipe.model.reconstructor} on all normal running")
-    seed = recipe.model.seed
-    model = _fit_model(windows, index, recipe.model, seed=seed, used=used, logger=logger)
     if isinstance(model.reconstructor, CorrectedPca):
         model.reconstructor.gain.fill_(gain)
         say(f"taking {gain:.0%} of the corrections of the linear model")
@@ -215,51 +247,31 @@ def _check_enough(fold: NDArray[np.int64], scored: NDArray[np.bool_], recipe: Re
         )
 
 
-def _fit_folds(
-    windows: Windows,
-    recipe: Recipe,
-    fold: NDArray[np.int64],
-    scored: NDArray[np.bool_],
+def _fit_all(
+    lessons: Sequence[Lesson],
+    taught: Sequence[Taught],
     *,
-    used: Bool[Tensor, " channel"],
+    logger: TrainingLogger | None,
     say: Callable[[str], None],
 ) -> list[FoldModel]:
-    """One model for each fold, trained on the others."""
+    """One model for each fold, trained on the others, and one trained on everything."""
+    if taught:
+        for epoch, losses in enumerate(taught[-1].losses):
+            if logger is not None:
+                logger.log_metrics(losses, epoch)
+        return [model for model, _ in taught]
+    name, (*folds, whole) = lessons[0].config.reconstructor, lessons
     models: list[FoldModel] = []
-    for held_out in range(recipe.model.folds):
-        say(f"training {recipe.model.reconstructor}, fold {held_out + 1} of {recipe.model.folds}")
-        index = np.flatnonzero((fold >= 0) & (fold != held_out) & scored)
-        _check_fold(windows, index, np.flatnonzero(fold == held_out))
-        seed = recipe.model.seed + 1 + held_out
-        models.append(_fit_model(windows, index, recipe.model, seed=seed, used=used))
-    return models
+    for number, lesson in enumerate(folds, start=1):
+        say(f"training {name}, fold {number} of {len(folds)}")
+        models.append(fit_model(lesson).model)
+    say(f"training {name} on all normal running")
+    return [*models, fit_model(whole, logger=logger).model]
 
 
 def _check_fold(windows: Windows, trained: NDArray[np.int64], held_out: NDArray[np.int64]) -> None:
     seen, kept = (covered_rows(windows, index) for index in (trained, held_out))
     check_unseen(trained=seen, calibrated=kept)
-
-
-def _fit_model(
-    windows: Windows,
-    index: NDArray[np.int64],
-    config: ModelConfig,
-    *,
-    seed: int,
-    used: Bool[Tensor, " channel"],
-    logger: TrainingLogger | None = None,
-) -> FoldModel:
-    normalizer = fit_normalizer(torch.from_numpy(windows.cells[windows.ends[index]]), used)
-    source = TrainingWindows(windows, index, normalizer)
-    spread = np.unique(np.linspace(0, len(index) - 1, min(len(index), LINEAR_WINDOWS)).astype(int))
-    values, present = source.batch(spread)
-    point = fit_operating_point(values, present)
-    if config.reconstructor == "vae":
-        corrected = fit_corrected_pca(source, values, config, seed=seed, logger=logger)
-        return FoldModel(normalizer, corrected, point)
-    if config.reconstructor == "window_pca":
-        return FoldModel(normalizer, fit_window_pca(values, seed=seed), point)
-    return FoldModel(normalizer, fit_row_pca(values[:, :, -1]), point)
 
 
 def _fit_cause(

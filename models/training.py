@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,6 +28,10 @@ TrainingLogger = Logger
 CENTRE_WINDOWS = 10_000
 """Windows that the mean residual is taken over, about."""
 CENTRE_BATCH = 512
+LOSSES = ("loss", "reconstruction_nll", "kl_divergence")
+"""What is told of each epoch."""
+CLIPPED_AT = 1.0
+"""Length of a gradient, at most."""
 SMALL_BATCH = 32
 STEPS_THROUGH_ALL = 8
 """Batches that all windows fill, at least, unless there are too few even for small ones."""
@@ -120,6 +125,62 @@ class Augmenter(nn.Module):
         return torch.where(present, shifted, 0.0), present & shown[:, :, None]
 
 
+class Drawn(NamedTuple):
+    """A batch as one step of the training uses it."""
+
+    seen: Float[Tensor, "batch channel time"]
+    """What the encoder is given, 0 where it is shown nothing."""
+    shown: Bool[Tensor, "batch channel time"]
+    wanted: Float[Tensor, "batch channel time"]
+    """What the decoder should say."""
+    present: Bool[Tensor, "batch channel time"]
+    noise: Float[Tensor, "batch latent"]
+
+
+class Drawing:
+    """Draws masks, shifts and noise of a training, in an order that the seed decides.
+
+    Args:
+        augmenter: masks and shifts.
+        linear: the autoencoder learns what it leaves over; None = it learns windows.
+        latent: dimensions of the noise.
+        seed: decides all that is drawn.
+    """
+
+    def __init__(
+        self, augmenter: Augmenter, linear: WindowPca | None, *, latent: int, seed: int
+    ) -> None:
+        self.augmenter, self.linear, self.latent = augmenter, linear, latent
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, batch: Batch) -> Drawn:
+        """What the next step is made from."""
+        values, present = batch
+        values, shown = self.augmenter(values, present, self.generator)
+        wanted = left_over(self.linear, values, present)
+        noise = torch.randn(len(values), self.latent, generator=self.generator)
+        return Drawn(torch.where(shown, values, 0.0), shown, wanted, present, noise)
+
+
+class Elbo(nn.Module):
+    """The negative evidence lower bound of an autoencoder, for each value of a window."""
+
+    def __init__(self, vae: ConvVae) -> None:
+        super().__init__()
+        self.vae = vae
+
+    @override
+    def forward(self, drawn: Drawn, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, and the two parts of it: error and divergence of a window."""
+        mean, log_variance = self.vae.encode(drawn.seen, drawn.shown)
+        expected = self.vae.decode(reparameterise(mean, log_variance, drawn.noise))
+        error = reconstruction_nll(
+            drawn.wanted, expected, drawn.present, self.vae.log_variance
+        ).mean()
+        divergence = kl_divergence(mean, log_variance).mean()
+        return (error + beta * divergence) / drawn.wanted[0].numel(), error, divergence
+
+
 class VaeTraining(pl.LightningModule):
     """Maximises the evidence lower bound of the windows, with beta rising from 0."""
 
@@ -133,44 +194,34 @@ class VaeTraining(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        self.vae = vae
-        self.linear = linear
-        self.augmenter = augmenter
+        self.elbo = Elbo(vae)
+        self.drawing = Drawing(augmenter, linear, latent=config.latent, seed=seed)
         self.config = config
-        self.generator = torch.Generator().manual_seed(seed)
         self.steps = 2
         self.sums = torch.zeros(4)
 
     @override
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        values, present = batch
-        values, shown = self.augmenter(values, present, self.generator)
-        wanted = left_over(self.linear, values, present)
-        mean, log_variance = self.vae.encode(torch.where(shown, values, 0.0), shown)
-        noise = torch.randn(mean.shape, generator=self.generator)
-        expected = self.vae.decode(reparameterise(mean, log_variance, noise))
-        error = reconstruction_nll(wanted, expected, present, self.vae.log_variance).mean()
-        divergence = kl_divergence(mean, log_variance).mean()
         beta = annealed_beta(
             step=self.global_step,
             steps=self.steps,
             beta=self.config.beta,
             anneal=self.config.anneal,
         )
-        loss: Tensor = (error + beta * divergence) / values[0].numel()
+        loss: Tensor
+        loss, error, divergence = self.elbo(self.drawing.draw(batch), beta)
         self.sums += torch.stack([loss, error, divergence, torch.ones(())]).detach()
         return loss
 
     @override
     def on_train_epoch_end(self) -> None:
-        loss, error, divergence = (self.sums[:3] / self.sums[3]).tolist()
+        means = (self.sums[:3] / self.sums[3]).tolist()
         self.sums.zero_()
-        losses = {"loss": loss, "reconstruction_nll": error, "kl_divergence": divergence}
-        self.log_dict(losses, on_epoch=True)
+        self.log_dict(dict(zip(LOSSES, means, strict=True)), on_epoch=True)
 
     @override
     def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
-        optimizer = torch.optim.AdamW(self.vae.parameters(), lr=self.config.learning_rate)
+        optimizer = torch.optim.AdamW(self.elbo.parameters(), lr=self.config.learning_rate)
         self.steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.config.learning_rate, total_steps=self.steps
@@ -211,14 +262,8 @@ def fit_vae(
         linear: what it learns to correct: it begins at no correction. None = it learns windows.
         logger: takes the losses of each epoch; None = nowhere.
     """
-    channels, length = source.windows.cells.shape[1], source.windows.length
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae = ConvVae(channels=channels, length=length, width=config.width, latent=config.latent)
-    if linear is not None:
-        nn.init.zeros_(vae.write.weight)
-        nn.init.zeros_(vae.write.bias)  # type: ignore[arg-type]  # this layer has one
-    rows = _last_rows(source)
+    vae = untrained_vae(source, config, seed=seed, linear=linear)
+    rows = last_rows(source)
     augmenter = Augmenter(rows, config.augmentation)
     _silence_lightning()
     trainer = pl.Trainer(
@@ -226,7 +271,7 @@ def fit_vae(
         accelerator="cpu",
         logger=logger or False,
         log_every_n_steps=1,
-        gradient_clip_val=1.0,
+        gradient_clip_val=CLIPPED_AT,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -238,6 +283,30 @@ def fit_vae(
         trainer.fit(training, WindowData(source, config, seed=seed))
     finally:
         torch.set_flush_denormal(False)
+    return finished_vae(vae, source, rows, linear)
+
+
+def untrained_vae(
+    source: TrainingWindows, config: ModelConfig, *, seed: int, linear: WindowPca | None
+) -> ConvVae:
+    """The autoencoder that a training begins with; one that corrects begins at no correction."""
+    channels, length = source.windows.cells.shape[1], source.windows.length
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = ConvVae(channels=channels, length=length, width=config.width, latent=config.latent)
+    if linear is not None:
+        nn.init.zeros_(vae.write.weight)
+        nn.init.zeros_(vae.write.bias)  # type: ignore[arg-type]  # this layer has one
+    return vae
+
+
+def finished_vae(
+    vae: ConvVae,
+    source: TrainingWindows,
+    rows: Float[Tensor, "row channel"],
+    linear: WindowPca | None,
+) -> ConvVae:
+    """What a training ends with: nothing said of constant channels, the mean residual zero."""
     _forget_constant(vae, rows)
     _centre(vae.eval(), source, linear)
     return vae
@@ -277,7 +346,8 @@ def _centre(vae: ConvVae, source: TrainingWindows, linear: WindowPca | None) -> 
     vae.offset += total / count.clamp(min=1.0)
 
 
-def _last_rows(source: TrainingWindows) -> Float[Tensor, "row channel"]:
+def last_rows(source: TrainingWindows) -> Float[Tensor, "row channel"]:
+    """Last row of each window, in standard units."""
     rows = source.windows.cells[source.windows.ends[source.index]]
     values, _ = source.normalizer(torch.from_numpy(rows)[:, :, None])
     last: Tensor = values[:, :, 0]

@@ -1,7 +1,7 @@
 """From normal running to a signed bundle: fit, threshold, export."""
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from features.windows import Windows, make_windows
 from models.config import ReconstructorName
 from models.crossfit import FittedDetector, Recipe, fit_detector
 from models.export import export_bundle
+from models.fold_models import Taught
 from models.training import TrainingLogger
 from pipelines.config import AssetConfig
 from pipelines.costs import Stopwatch
@@ -99,6 +100,7 @@ def make_candidate(
     folder: Path,
     private_key: Ed25519PrivateKey,
     far: float | None = None,
+    taught: Sequence[Taught] = (),
     logger: TrainingLogger | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Candidate:
@@ -114,12 +116,13 @@ def make_candidate(
         folder: where it is written.
         private_key: signs it.
         far: share of normal windows that may be anomalous; None = the alarm budget decides.
+        taught: models that were fitted already; () = none was.
         logger: takes the losses of the epochs.
         say: takes a sentence on what is going on.
     """
-    stopwatch = Stopwatch()
+    stopwatch, recipe = Stopwatch(), recipe_of(asset, reconstructor)
     with stopwatch.part("learning"):
-        fitted = fit_detector(normal, recipe_of(asset, reconstructor), logger=logger, say=say)
+        fitted = fit_detector(normal, recipe, taught=taught, logger=logger, say=say)
         threshold = (
             find_threshold(fitted.normal, asset.alarm, window_s=asset.window.hop_s)
             if far is None

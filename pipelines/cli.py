@@ -22,6 +22,7 @@ QUIET = {
     "OMP_NUM_THREADS": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Nothing phones home, small models train on one thread, a server that starts anew is waited for; a
 value that the user has set stays."""
@@ -41,6 +42,7 @@ EXPECTED = {
     "pipelines.collect": ("CollectError",),
     "pipelines.connection": ("DatabaseError",),
     "pipelines.data_files": ("InitError",),
+    "pipelines.fleet": ("FleetError",),
     "pipelines.historian": ("HistorianError",),
     "pipelines.history": ("HistoryError",),
     "pipelines.ingest": ("IngestError",),
@@ -153,6 +155,21 @@ def make_parser() -> argparse.ArgumentParser:
         verb.add_argument("asset", metavar="ASSET", help="asset file, or id of a shipped asset")
         verb.set_defaults(run=run)
         _add_options(verb, name)
+
+    fleet = commands.add_parser(
+        "fleet",
+        help="train all assets of a site that have something new, several at once",
+        description="Train all assets that have something new, several at once. One that fails "
+        "stops no other; called again, it goes on with what is missing. FAULTWATCH_ENGINE says "
+        "where: on the cores of this machine, or in a Ray cluster.",
+    )
+    fleet.add_argument(
+        "places",
+        metavar="ASSET_OR_FOLDER",
+        nargs="+",
+        help="asset files, shipped ids, or folders of asset files",
+    )
+    fleet.set_defaults(run=verbs.do_fleet)
 
     _add_services(commands)
     keys = commands.add_parser("keys", help="make the key pair that signs bundles")

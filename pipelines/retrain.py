@@ -32,7 +32,7 @@ from pipelines.registry import RegisteredVersion, Registry
 from pipelines.release import mirror_champion
 from pipelines.settings import Settings
 from pipelines.tracking import AwayError, answered
-from pipelines.train import basis_of, train_asset
+from pipelines.train import basis_of, prepare_lessons, train_asset
 
 Say = Callable[[str], None]
 Clock = Callable[[], datetime]
@@ -111,7 +111,8 @@ def find_challenger(
     newest = next(iter(registry.versions()), None)
     if newest is not None and registry.basis(newest) == basis_of(asset, history):
         return newest
-    trained = train_asset(asset, settings, at=at, reason=reason, history=history, say=say)
+    lessons = prepare_lessons(asset, history)
+    trained = train_asset(asset, settings, at=at, reason=reason, lessons=lessons, say=say)
     return registry.version_of(str(trained.version))
 
 

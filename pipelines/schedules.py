@@ -89,13 +89,14 @@ def make_plans(assets: Sequence[str], cron: str | None) -> list[Plan]:
 
 
 def make_deployments(plans: Sequence[Plan], *, keys_apart: bool = False) -> dict[str, object]:
-    """``deploy/prefect.yaml`` with a deployment for each flow and asset.
+    """``deploy/prefect.yaml``: a deployment for each flow and asset, and those of all assets.
 
     Args:
         plans: the assets.
         keys_apart: what promotes is left to the worker of another user.
     """
     document = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))
+    of_all = [entry for entry in document["deployments"] if "asset_file" not in entry["parameters"]]
     deployments = [
         {
             **entry,
@@ -111,9 +112,9 @@ def make_deployments(plans: Sequence[Plan], *, keys_apart: bool = False) -> dict
         for plan in plans
         for entry in document["deployments"]
         for is_releasing in [entry["name"] in RELEASING]
-        if keys_apart or entry["name"] != "sign"
+        if entry not in of_all and (keys_apart or entry["name"] != "sign")
     ]
-    return {**document, "deployments": deployments}
+    return {**document, "deployments": [*deployments, *of_all]}
 
 
 @contextmanager
@@ -273,6 +274,20 @@ def known_assets(client: SyncPrefectClient) -> list[str]:
     """Assets that are scheduled, by name."""
     ours = our_deployments(client)
     return sorted({deployment.name for deployment in ours if "retrain" in deployment.tags})
+
+
+def scheduled_files() -> list[str]:
+    """Asset files that are scheduled on the server of this flow, as they were named.
+
+    Raises:
+        StartError: there are none.
+    """
+    with get_client(sync_client=True) as client:
+        ours = our_deployments(client)
+    files = sorted(str(one.parameters["asset_file"]) for one in ours if "retrain" in one.tags)
+    if not files:
+        raise StartError("no asset is scheduled; name assets, or start `faultwatch up ASSET`")
+    return files
 
 
 def next_training(client: SyncPrefectClient, asset_id: str) -> str | None:

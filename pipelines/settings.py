@@ -73,6 +73,12 @@ class Settings(BaseSettings):
         description="Folder in which devices find the champion's bundle, in one named like the "
         "asset; a promotion and a roll-back change it.",
     )
+    engine: str = Field(
+        default="threads",
+        pattern=r"^(threads|ray|ray://\S+)$",
+        description="What `fleet` trains on: `threads` (the cores of this machine), `ray` (Ray on "
+        "this machine) or `ray://host:10001` (a Ray cluster).",
+    )
     mlflow_port: int = Field(
         default=5000, ge=1, le=65535, description="Port of the MLflow server that `up` starts."
     )

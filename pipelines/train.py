@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ from features.remarks import in_time, unshown_remarks
 from features.windows import Windows
 from models.config import ReconstructorName
 from models.crossfit import usable_windows, windows_needed
-from models.training import TrainingLogger
+from models.fold_models import Taught
+from models.training import LOSSES, TrainingLogger
 from pipelines.candidate import (
     Candidate,
     Origin,
@@ -52,7 +53,6 @@ from pipelines.verdict import Scorecard, metrics_of
 
 RIVALS: tuple[ReconstructorName, ...] = ("window_pca", "pca")
 """The linear detectors that stand beside every challenger."""
-LOSSES = ("loss", "reconstruction_nll", "kl_divergence")
 Say = Callable[[str], None]
 
 
@@ -72,13 +72,34 @@ class Trained:
     """Better or not than the champion and the rivals, as Markdown."""
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What an asset's training is made from."""
+
+    history: History
+    normal: Windows
+    """Normal running that teaches."""
+    recent: Windows
+    """What judges."""
+
+
+def prepare_lessons(asset: AssetConfig, history: History) -> Lessons:
+    """Divide history in what teaches and what judges.
+
+    Raises:
+        TrainingError: there is too little to learn from, or nothing to judge by.
+    """
+    return Lessons(history, *_windows(asset, history))
+
+
 def train_asset(
     asset: AssetConfig,
     settings: Settings,
     *,
     at: datetime,
     reason: str = "by hand",
-    history: History | None = None,
+    lessons: Lessons | None = None,
+    taught: Sequence[Taught] = (),
     say: Say = lambda _: None,
 ) -> Trained:
     """Train, compare with the linear rivals and the champion, register the challenger.
@@ -88,16 +109,17 @@ def train_asset(
         settings: historian, MLflow and signing key.
         at: when the training happens.
         reason: why now; a tag of the MLflow run.
-        history: what the historian holds, if it was read already.
+        lessons: what it is made from; None = what the historian has now.
+        taught: models that were fitted already, on these lessons; () = none was.
         say: takes a sentence on what is going on.
 
     Raises:
         TrainingError: there is no signing key, too little to learn from, or nothing to judge by.
         pipelines.history.HistoryError: there is nothing to learn from.
     """
-    history = history or read_history(asset, settings)
-    normal, recent = _windows(asset, history)
-    key = _signing_key(settings)
+    lessons = lessons or prepare_lessons(asset, read_history(asset, settings))
+    history, normal, recent = lessons.history, lessons.normal, lessons.recent
+    key = signing_key(settings)
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
@@ -113,6 +135,7 @@ def train_asset(
             origin=Origin(version, at, run.info.run_id, history.version),
             folder=folder,
             key=key,
+            taught=taught,
             logger=registry.runs.logger(run),
             say=say,
         )
@@ -257,6 +280,7 @@ def _make_all(
     origin: Origin,
     folder: Path,
     key: Ed25519PrivateKey,
+    taught: Sequence[Taught],
     logger: TrainingLogger,
     say: Say,
 ) -> dict[str, Candidate]:
@@ -270,6 +294,7 @@ def _make_all(
             origin=origin,
             folder=folder / name,
             private_key=key,
+            taught=taught if name == asset.model.reconstructor else (),
             logger=logger if name == asset.model.reconstructor else None,
             say=say,
         )
@@ -285,7 +310,12 @@ def _contestants(asset: AssetConfig) -> list[ReconstructorName]:
     ]
 
 
-def _signing_key(settings: Settings) -> Ed25519PrivateKey:
+def signing_key(settings: Settings) -> Ed25519PrivateKey:
+    """Private key that signs bundles.
+
+    Raises:
+        TrainingError: there is none.
+    """
     path = settings.signing_key_file
     if not path.is_file():
         raise TrainingError(

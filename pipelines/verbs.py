@@ -139,6 +139,15 @@ def do_train(options: argparse.Namespace) -> None:
     )
 
 
+def do_fleet(options: argparse.Namespace) -> None:
+    """Train all assets of a site."""
+    load_settings()
+    from pipelines.fleet import find_asset_files, fleet
+
+    find_asset_files(options.places)  # what is not there is said before any server starts
+    print(fleet(options.places))
+
+
 def _where_to_review(asset: str, settings: Settings) -> str:
     if settings.tracking_uri:
         return settings.tracking_uri

@@ -274,15 +274,16 @@ def test_what_a_detector_is_calibrated_on_is_all_believed(
 def test_a_fold_does_not_touch_its_own_model(
     recipe: Recipe, plant: Plant, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit_model = crossfit._fit_model  # noqa: SLF001 - what is fitted on which windows
+    fit_model = crossfit.fit_model  # what is fitted on which windows
     states: list[dict[str, torch.Tensor]] = []
 
     def watched(*args: object, **options: object) -> object:
-        model = fit_model(*args, **options)  # type: ignore[arg-type]
+        taught = fit_model(*args, **options)  # type: ignore[arg-type]
+        model = taught.model
         states.append({**model.normalizer.state_dict(), **model.reconstructor.state_dict()})
-        return model
+        return taught
 
-    monkeypatch.setattr(crossfit, "_fit_model", watched)
+    monkeypatch.setattr(crossfit, "fit_model", watched)
     runs = [plant(seed, 200) for seed in range(3)]  # three runs, three folds
     fit_detector(cut(runs), recipe)
     runs[0] = runs[0] * np.float32(1.5)

@@ -291,6 +291,7 @@ def test_every_deployment_names_a_flow_of_ours_and_runs_one_at_a_time() -> None:
     plans = [Plan("a", "a.toml", "0 1 * * *"), Plan("b", "b.toml", "0 2 * * *")]
     deployments: Any = make_deployments(plans)["deployments"]
     flows = {"ingest", "monitor", "retrain", "train", "evaluate", "promote", "roll-back", "release"}
+    *deployments, of_all = deployments
     assert len(deployments) == len(flows) * len(plans)
     for deployment in deployments:
         module, name = deployment["entrypoint"].rsplit(".", 1)
@@ -308,6 +309,12 @@ def test_every_deployment_names_a_flow_of_ours_and_runs_one_at_a_time() -> None:
     assert crons["b", "retrain"] == "0 2 * * *"
     assert crons["a", "monitor"] == crons["b", "monitor"]
     assert len(crons) == 3 * len(plans)
+    module, name = of_all["entrypoint"].rsplit(".", 1)
+    assert getattr(import_module(module), name).name == name == "fleet"
+    assert of_all["concurrency_limit"]["limit"] == 1
+    assert (of_all["name"], of_all["parameters"]) == ("all-assets", {"assets": None})
+    assert of_all["work_pool"] == {"name": POOL}
+    assert {TAG, "fleet"} <= set(of_all["tags"])
 
 
 def test_a_child_that_dies_is_named_with_the_end_of_its_log(settings: Settings) -> None:
