@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ Chunk = TypeVar("Chunk")
 Done = TypeVar("Done")
 Work = Callable[[Chunk], Iterator[Done]]
 """Does a chunk, and says what is done on the way; a function of a module, for it travels."""
+Start = Callable[[Work[Any, Any], Any], Iterator[Any]]
+"""Has a chunk done somewhere, and gives what is done of it."""
 OBJECTS = 200 * 2**20
 """Bytes that Ray keeps for results, which are small."""
 
@@ -40,34 +43,32 @@ def work_through(
     Raises:
         SettingsError: the engine is Ray, which is not installed or does not answer.
     """
-    start, at_once = _engine(settings.engine)
     came: SimpleQueue[Done | None] = SimpleQueue()
+    with _engine(settings.engine) as (start, at_once):
 
-    def follow(chunk: Chunk) -> None:
-        try:
-            for done in start(work, chunk):
-                came.put(done)
-        finally:
-            came.put(None)
+        def follow(chunk: Chunk) -> None:
+            try:
+                for done in start(work, chunk):
+                    came.put(done)
+            finally:
+                came.put(None)
 
-    with ThreadPoolExecutor(min(at_once, len(chunks)) or 1) as threads:
-        followed = [threads.submit(follow, chunk) for chunk in chunks]
-        try:
-            for _ in followed:
-                yield from iter(came.get, None)
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.kill()
-        for one in followed:
-            one.result()
+        with ThreadPoolExecutor(min(at_once, len(chunks)) or 1) as threads:
+            followed = [threads.submit(follow, chunk) for chunk in chunks]
+            try:
+                for _ in followed:
+                    yield from iter(came.get, None)
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.kill()  # of whoever stops listening; else there is none
+            for one in followed:
+                one.result()
 
 
-def _engine(name: str) -> tuple[Callable[[Work[Chunk, Done], Chunk], Iterator[Done]], int]:
-    """What does a chunk, and how many it does at once."""
-    if name == "threads":
-        return _in_process, cores()
-    return _by_ray(name)
+def _engine(name: str) -> AbstractContextManager[tuple[Start, int]]:
+    """What has a chunk done, and how many at once."""
+    return nullcontext((_in_process, cores())) if name == "threads" else _ray(name)
 
 
 def cores() -> int:
@@ -106,8 +107,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _by_ray(address: str) -> tuple[Callable[[Work[Chunk, Done], Chunk], Iterator[Done]], int]:
-    """Do chunks as tasks of Ray: on this machine, or in the cluster at an address."""
+@contextmanager
+def _ray(address: str) -> Iterator[tuple[Start, int]]:
+    """What does a chunk as a task of Ray, and how many at once.
+
+    Args:
+        address: of a cluster, or ``ray``: it is started on this machine, until the block ends.
+    """
     try:
         import ray  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
@@ -115,32 +121,27 @@ def _by_ray(address: str) -> tuple[Callable[[Work[Chunk, Done], Chunk], Iterator
             f"FAULTWATCH_ENGINE is '{address}', and Ray is not installed; install the extra [ray] "
             "of Faultwatch, or unset it to use the cores of this machine"
         ) from error
+    here = {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": OBJECTS}
+    where: dict[str, Any] = here if address == "ray" else {"address": address}
     try:
-        if address == "ray":
-            ray.init(
-                num_cpus=cores(),
-                include_dashboard=False,
-                log_to_driver=False,
-                object_store_memory=OBJECTS,
-                ignore_reinit_error=True,
-            )
-        else:
-            ray.init(address, log_to_driver=False, ignore_reinit_error=True)
+        ray.init(**where, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SettingsError(
             f"FAULTWATCH_ENGINE is '{address}', and Ray does not answer: "
             f"{str(error).splitlines()[0]}; start the cluster, or correct the address"
         ) from error
-    task: Any = ray.remote(max_calls=1)(_do_all)  # a process for each, as everywhere
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
+    # A process for each chunk, as everywhere; a chunk that killed one is not begun again.
+    task: Any = ray.remote(max_calls=1, max_retries=0)(_do_all)
 
-    def start(work: Work[Chunk, Done], chunk: Chunk) -> Iterator[Done]:
-        try:
+    def start(work: Work[Any, Any], chunk: Any) -> Iterator[Any]:  # noqa: ANN401 - of any work
+        with suppress(ray.exceptions.WorkerCrashedError):
             yield from ray.get(task.remote(work, chunk))
-        except ray.exceptions.WorkerCrashedError:
-            return
 
-    return start, int(resources["CPU"])
+    try:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
+        yield start, int(resources["CPU"])
+    finally:
+        ray.shutdown()
 
 
 def _do_all(work: Work[Chunk, Done], chunk: Chunk) -> list[Done]:

@@ -61,6 +61,10 @@ class Outcome:
     def __str__(self) -> str:
         return f"{self.name}: {self.state}, {self.reason}"
 
+    def told(self) -> str:
+        """The reason, which names the asset or its file once."""
+        return self.reason if self.name in self.reason else f"{self.name}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -229,7 +233,7 @@ def told_at_the_end(came: Sequence[Outcome]) -> str:
     """
     counts = Counter(one.state for one in came)
     assets = "1 asset" if len(came) == 1 else f"{len(came)} assets"
-    failed = [f"  {one.name}: {one.reason}" for one in came if one.state == "failed"]
+    failed = [f"  {one.told()}" for one in came if one.state == "failed"]
     summary = (
         f"{assets}: {counts['trained']} trained, {counts['nothing new']} with nothing new, "
         f"{counts['failed']} failed"
