@@ -156,6 +156,15 @@ def make_parser() -> argparse.ArgumentParser:
         verb.set_defaults(run=run)
         _add_options(verb, name)
 
+    _add_fleet(commands)
+    _add_services(commands)
+    keys = commands.add_parser("keys", help="make the key pair that signs bundles")
+    keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
+    keys.set_defaults(run=verbs.do_keys)
+    return parser
+
+
+def _add_fleet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     fleet = commands.add_parser(
         "fleet",
         help="train all assets of a site that have something new, several at once",
@@ -170,12 +179,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="asset files, shipped ids, or folders of asset files",
     )
     fleet.set_defaults(run=verbs.do_fleet)
-
-    _add_services(commands)
-    keys = commands.add_parser("keys", help="make the key pair that signs bundles")
-    keys.add_argument("--out", type=Path, help="folder; default: where trainings look for it")
-    keys.set_defaults(run=verbs.do_keys)
-    return parser
 
 
 def _add_services(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -7,7 +7,7 @@ was killed goes on where it was.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,9 @@ from pipelines.config import AssetConfig, ConfigError, load_asset
 from pipelines.engine import cores, work_through
 from pipelines.history import read_history
 from pipelines.progress import shown_steps
+from pipelines.registry import Registry
 from pipelines.schedules import scheduled_files
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
 from pipelines.train import Lessons, basis_of, prepare_lessons, signing_key, train_asset
 
 AT_ONCE = 8
@@ -173,10 +173,17 @@ def train_chunk(chunk: Chunk) -> Iterator[Outcome]:
             yield found
         else:
             ready.append(found)
-    taught = iter(fit_models([model for one in ready for model in one.models]))
-    for one in ready:
-        models = [next(taught) for _ in one.models]
-        yield _tried(one.file, partial(_finish, one, models, chunk))
+    for one, taught in zip(ready, _teach(ready), strict=True):
+        yield _tried(one.file, partial(_finish, one, taught, chunk))
+
+
+def _teach(ready: Sequence[_Ready]) -> list[list[Taught]]:
+    """The models of each asset; none where that fails for one of them: each then fits its own."""
+    try:
+        taught = iter(fit_models([model for one in ready for model in one.models]))
+    except Exception:  # noqa: BLE001 - it comes again with the asset that it is of, and is told
+        return [[] for _ in ready]
+    return [[next(taught) for _ in one.models] for one in ready]
 
 
 def _tried(file: str, step: Callable[[], Result]) -> Result | Outcome:
@@ -197,7 +204,7 @@ def _look_at(file: str, settings: Settings) -> _Ready | Outcome:
     """What is to be learned of an asset, unless its newest version has learned it."""
     asset = load_asset(file)
     registry = Registry(settings, asset.asset.id)
-    registry.end_lost_runs()
+    registry.runs.end_lost_runs()
     registry.settle()
     history = read_history(asset, settings)
     newest = next(iter(registry.versions()), None)
@@ -216,8 +223,7 @@ def _finish(ready: _Ready, taught: Sequence[Taught], chunk: Chunk) -> Outcome:
         chunk.settings,
         at=chunk.at,
         reason="fleet",
-        lessons=ready.lessons,
-        taught=taught,
+        lessons=replace(ready.lessons, taught=taught),
     )
     reason = f"version {trained.version} is the challenger"
     return Outcome(ready.file, ready.asset.asset.id, "trained", reason)

@@ -81,6 +81,8 @@ class Lessons:
     """Normal running that teaches."""
     recent: Windows
     """What judges."""
+    taught: Sequence[Taught] = ()
+    """Models that were fitted on them already; () = none was."""
 
 
 def prepare_lessons(asset: AssetConfig, history: History) -> Lessons:
@@ -99,7 +101,6 @@ def train_asset(
     at: datetime,
     reason: str = "by hand",
     lessons: Lessons | None = None,
-    taught: Sequence[Taught] = (),
     say: Say = lambda _: None,
 ) -> Trained:
     """Train, compare with the linear rivals and the champion, register the challenger.
@@ -110,7 +111,6 @@ def train_asset(
         at: when the training happens.
         reason: why now; a tag of the MLflow run.
         lessons: what it is made from; None = what the historian has now.
-        taught: models that were fitted already, on these lessons; () = none was.
         say: takes a sentence on what is going on.
 
     Raises:
@@ -118,8 +118,7 @@ def train_asset(
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     lessons = lessons or prepare_lessons(asset, read_history(asset, settings))
-    history, normal, recent = lessons.history, lessons.normal, lessons.recent
-    key = signing_key(settings)
+    history, key = lessons.history, signing_key(settings)
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
@@ -130,12 +129,10 @@ def train_asset(
         registry.runs.log_parameters(_parameters(asset, history))
         made = _make_all(
             asset,
-            normal,
-            recent=recent,
+            lessons,
             origin=Origin(version, at, run.info.run_id, history.version),
             folder=folder,
             key=key,
-            taught=taught,
             logger=registry.runs.logger(run),
             say=say,
         )
@@ -145,10 +142,10 @@ def train_asset(
         chosen, cards = review.challenger, review.cards
         note = _as_note(review.note(), history.learned(), *_unshown(asset, history, chosen))
         registry.runs.log_results(
-            metrics=review.metrics(recent),
+            metrics=review.metrics(lessons.recent),
             figures={
                 "losses": draw_losses(registry.runs.losses(run, LOSSES)),
-                **draw_detector(chosen.bundle, recent, history.intervals),
+                **draw_detector(chosen.bundle, lessons.recent, history.intervals),
                 **draw_certificate(chosen.bundle.certificate),
                 **draw_drift(review.drift),
             },
@@ -274,13 +271,11 @@ def _unshown(asset: AssetConfig, history: History, chosen: Candidate) -> list[st
 
 def _make_all(
     asset: AssetConfig,
-    normal: Windows,
+    lessons: Lessons,
     *,
-    recent: Windows,
     origin: Origin,
     folder: Path,
     key: Ed25519PrivateKey,
-    taught: Sequence[Taught],
     logger: TrainingLogger,
     say: Say,
 ) -> dict[str, Candidate]:
@@ -289,12 +284,12 @@ def _make_all(
         name: make_candidate(
             asset,
             name,
-            normal=normal,
-            recent=recent,
+            normal=lessons.normal,
+            recent=lessons.recent,
             origin=origin,
             folder=folder / name,
             private_key=key,
-            taught=taught if name == asset.model.reconstructor else (),
+            taught=lessons.taught if name == asset.model.reconstructor else (),
             logger=logger if name == asset.model.reconstructor else None,
             say=say,
         )

@@ -12,16 +12,28 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from prefect.client.orchestration import get_client
 
 from faultwatch_edge.keys import make_key_pair
+from models.fold_models import Lesson, Taught
 from models.training import LOSSES
+from pipelines import fleet
 from pipelines.cli import main
 from pipelines.config import ConfigError, load_asset
-from pipelines.fleet import Outcome, find_asset_files, told_at_the_end, train_fleet
+from pipelines.fleet import (
+    Chunk,
+    Outcome,
+    find_asset_files,
+    told_at_the_end,
+    train_chunk,
+    train_fleet,
+)
 from pipelines.historian import Historian
 from pipelines.ingest import ingest_asset
+from pipelines.registry import Registry
+from pipelines.schedules import TAG, scheduled_files
+from pipelines.services import StartError
 from pipelines.settings import Settings
-from pipelines.tracking import Registry
 from pipelines.train import TrainingError, train_asset
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -102,9 +114,9 @@ class Site:
     def statuses(self, name: str) -> set[str]:
         """Of an asset's runs."""
         registry = self.registry(name)
-        experiment = registry.client.get_experiment_by_name(name)
+        experiment = registry.runs.client.get_experiment_by_name(name)
         assert experiment is not None
-        runs = registry.client.search_runs([experiment.experiment_id])
+        runs = registry.runs.client.search_runs([experiment.experiment_id])
         return {run.info.status for run in runs}
 
 
@@ -162,8 +174,8 @@ def test_an_asset_has_the_model_that_train_would_give_it(site: Site) -> None:
     train_asset(load_asset(file), site.settings, at=AT)
     registry = site.registry("pump")
     alone, together = registry.versions()
-    first, second = (registry.client.get_run(str(one.run_id)) for one in (together, alone))
-    losses, wanted = (registry.losses(run, LOSSES) for run in (first, second))
+    first, second = (registry.runs.client.get_run(str(one.run_id)) for one in (together, alone))
+    losses, wanted = (registry.runs.losses(run, LOSSES) for run in (first, second))
     assert [len(values) for values in losses.values()] == [2, 2, 2]
     for name in LOSSES:
         assert losses[name] == pytest.approx(wanted[name], rel=1e-3)
@@ -185,6 +197,36 @@ def test_without_a_signing_key_nothing_begins(site: Site) -> None:
     settings = Settings(home=site.settings.home, signing_key=site.folder / "none.key")
     with pytest.raises(TrainingError, match="no signing key"):
         train_fleet([site.add("pump", rows=20)], settings, at=AT)
+
+
+def test_models_that_cannot_be_trained_together_are_left_to_each_asset(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lessons: Sequence[Lesson]) -> list[Taught]:
+        raise ValueError(f"no {len(lessons)}")
+
+    monkeypatch.setattr(fleet, "fit_models", fail)
+    files = (site.add("pump"), site.add("fan"))
+    settings = Settings(home=site.settings.home, signing_key=site.folder / "none.key")
+    came = list(train_chunk(Chunk(files, settings, AT)))  # what comes after it is asked, of each
+    assert [one.reason.partition(" at ")[0] for one in came] == ["no signing key"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_harness")
+def test_a_flow_without_names_takes_the_assets_that_are_scheduled() -> None:
+    with pytest.raises(StartError, match="no asset is scheduled; name assets, or start"):
+        scheduled_files()
+    with get_client(sync_client=True) as client:
+        for flow in ("retrain", "ingest"):
+            for name in ("fan", "pump"):
+                client.create_deployment(
+                    client.create_flow_from_name(flow),
+                    name=name,
+                    tags=[TAG, flow],
+                    parameters={"asset_file": f"/plant/{name}.toml"},
+                )
+    assert scheduled_files() == ["/plant/fan.toml", "/plant/pump.toml"]
 
 
 def test_folders_files_and_ids_name_assets_each_once(site: Site) -> None:
