@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faultwatch_edge.detector import Detector as EdgeDetector
 from faultwatch_edge.detector import Scores
 from features.windows import Windows
-from models import crossfit
+from models import crossfit, fold_models
 from models.calibration import CalibrationError
 from models.crossfit import FittedDetector, Recipe, fit_detector
 from models.detector import Detection, Detector, score_run
@@ -274,7 +274,7 @@ def test_what_a_detector_is_calibrated_on_is_all_believed(
 def test_a_fold_does_not_touch_its_own_model(
     recipe: Recipe, plant: Plant, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit_model = crossfit.fit_model  # what is fitted on which windows
+    fit_model = fold_models.fit_model  # what is fitted on which windows
     states: list[dict[str, torch.Tensor]] = []
 
     def watched(*args: object, **options: object) -> object:
