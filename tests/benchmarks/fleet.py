@@ -185,6 +185,14 @@ def show(words: str, found: Found) -> None:
     sys.stdout.flush()
 
 
+def keep(found: dict[str, dict[str, Found]]) -> None:
+    """Write what was found until now."""
+    machine = {"processor": platform.machine(), "cores": cores(), "torch": version("torch")}
+    load = round(os.getloadavg()[0], 1)
+    text = json.dumps({"machine": machine, "load_at_the_end": load, **found}, indent=2)
+    RESULT.write_text(text + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10], help="how many assets")
@@ -212,10 +220,7 @@ def main(arguments: list[str]) -> None:
                 own = measure(way, size, Path(scratch), chosen.model)
             found[f"{size} assets"][way] = own
             show(f"{size} {way}", own)
-    machine = {"processor": platform.machine(), "cores": cores(), "torch": version("torch")}
-    load = os.getloadavg()[0]
-    text = json.dumps({"machine": machine, "load_at_the_end": load, **found}, indent=2)
-    RESULT.write_text(text + "\n", encoding="utf-8")
+            keep(found)
     sys.stdout.write(f"\nWrote {RESULT}\n")
 
 
