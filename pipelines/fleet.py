@@ -24,6 +24,7 @@ from pipelines.candidate import recipe_of
 from pipelines.config import AssetConfig, ConfigError, load_asset
 from pipelines.engine import cores, work_through
 from pipelines.history import read_history
+from pipelines.processes import one_training
 from pipelines.progress import shown_steps
 from pipelines.registry import Registry
 from pipelines.schedules import scheduled_files
@@ -218,13 +219,11 @@ def _look_at(file: str, settings: Settings) -> _Ready | Outcome:
 
 def _finish(ready: _Ready, taught: Sequence[Taught], chunk: Chunk) -> Outcome:
     """Judge and register what was learned."""
-    trained = train_asset(
-        ready.asset,
-        chunk.settings,
-        at=chunk.at,
-        reason="fleet",
-        lessons=replace(ready.lessons, taught=taught),
-    )
+    lessons = replace(ready.lessons, taught=taught)
+    with one_training(chunk.settings.home, ready.asset.asset.id, chunk.at):
+        trained = train_asset(
+            ready.asset, chunk.settings, at=chunk.at, reason="fleet", lessons=lessons
+        )
     reason = f"version {trained.version} is the challenger"
     return Outcome(ready.file, ready.asset.asset.id, "trained", reason)
 

@@ -93,15 +93,6 @@ def test_held_out_days_without_a_window_are_refused(tmp_path: Path, settings: Se
         train_asset(make_asset(tmp_path, retrain), settings, at=START)
 
 
-def test_a_training_that_is_given_the_history_does_not_read_it_again(
-    tmp_path: Path, settings: Settings
-) -> None:
-    asset = make_asset(tmp_path, RetrainConfig(holdout_days=3))
-    history, elsewhere = read_history(asset, settings), Settings(home=tmp_path / "empty")
-    with pytest.raises(TrainingError, match="ingest more"):
-        train_asset(asset, elsewhere, at=START, history=history)
-
-
 def say(asset: AssetConfig, settings: Settings, verdict: Verdict, hours: int) -> None:
     """A person says what the second day's first hours were."""
     start = START + timedelta(days=1)
