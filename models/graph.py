@@ -9,7 +9,7 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from models.detector import Detection, Detector, initial_state
 OPSET = 20
 MOST_KEPT = 16
 """Traced graphs that are kept, without weights: some 300 kB each."""
+CONSTANT = "lifted_tensor"
+"""How torch calls tensors that the code makes."""
 _traced: dict[str, bytes] = {}
 _tracing = threading.Lock()
 """The exporter can do one thing at a time."""
@@ -68,7 +70,11 @@ def _structure(detector: Detector, length: int) -> str:
 
 
 def _weights(detector: Detector) -> dict[str, torch.Tensor]:
-    return {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    """By each name that it has: the exporter keeps a weight of two modules under one of both."""
+    return {
+        **dict(detector.named_parameters(remove_duplicate=False)),
+        **dict(detector.named_buffers(remove_duplicate=False)),
+    }
 
 
 def _trace(detector: Detector, length: int) -> bytes:
@@ -93,10 +99,18 @@ def _trace(detector: Detector, length: int) -> bytes:
             weight = graph.initializers.pop(name)
             weight.const_value = None
             graph.inputs.append(weight)
+        _check_lifted(graph.initializers)
         optimizer.optimize(program.model)
     model = onnx_ir.to_proto(program.model)
     _forget_origin(model)
     return bytes(model.SerializeToString())
+
+
+def _check_lifted(kept: Iterable[str]) -> None:
+    """What is left must come from the code alone: other detectors share it."""
+    learned = [name for name in kept if CONSTANT not in name]
+    if learned:
+        raise ExportError(f"the trace keeps {', '.join(learned)} of one detector for all others")
 
 
 def _fill_in(model: onnx.ModelProto, weights: dict[str, torch.Tensor]) -> None:

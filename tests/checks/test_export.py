@@ -89,50 +89,6 @@ def test_the_graph_is_the_same_each_time(graph: bytes, fitted: FittedDetector) -
     assert export_onnx(fitted.detector, length=LENGTH) == graph
 
 
-def test_an_alike_detector_is_not_traced_again_and_decides_as_itself(
-    fitted: FittedDetector,
-    graph: bytes,
-    manifest: Manifest,
-    sequences: Sequence[Cells],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    detector = copy.deepcopy(fitted.detector)
-    for weight in detector.buffers():
-        if weight.is_floating_point():
-            weight.mul_(1.01)
-    with pytest.raises(ExportError, match="gives another score than torch"):
-        prove_parity(detector, graph, manifest, sequences)
-
-    def broken(*_args: object, **_options: object) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(torch.onnx, "export", broken)
-    assert prove_parity(
-        detector, export_onnx(detector, length=LENGTH), manifest, sequences
-    ) == prove_parity(fitted.detector, graph, manifest, sequences)
-
-
-def test_another_option_another_shape_and_another_length_are_traced_anew(
-    fitted: FittedDetector, graph: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del graph
-    traced: list[str] = []
-
-    def trace(*_args: object) -> bytes:
-        traced.append("")
-        raise InterruptedError
-
-    option, shape = copy.deepcopy(fitted.detector), copy.deepcopy(fitted.detector)
-    option.gate.startup_cells += 1
-    shape.gate.above = torch.zeros(1)
-    monkeypatch.setattr(graph_module, "_trace", trace)
-    for detector, length in ((option, LENGTH), (shape, LENGTH), (fitted.detector, LENGTH + 1)):
-        with pytest.raises(InterruptedError):
-            export_onnx(detector, length=length)
-    assert len(traced) == 3
-    export_onnx(fitted.detector, length=LENGTH)
-
-
 def test_any_batch_runs_and_a_window_scores_the_same_in_each(
     graph: bytes, sequences: list[Cells], manifest: Manifest
 ) -> None:
