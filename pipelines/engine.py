@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -134,8 +135,8 @@ def _ray(address: str) -> Iterator[tuple[Start, int]]:
     task: Any = ray.remote(max_calls=1, max_retries=0)(_do_all)
 
     def start(work: Work[Any, Any], chunk: Any) -> Iterator[Any]:  # noqa: ANN401 - of any work
-        with suppress(ray.exceptions.WorkerCrashedError):
-            yield from ray.get(task.remote(work, chunk))
+        with suppress(ray.exceptions.RayError):  # its process or its machine is gone, or it failed
+            yield from ray.get(task.remote(work, chunk, str(Path.cwd())))
 
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
@@ -144,5 +145,7 @@ def _ray(address: str) -> Iterator[tuple[Start, int]]:
         ray.shutdown()
 
 
-def _do_all(work: Work[Chunk, Done], chunk: Chunk) -> list[Done]:
+def _do_all(work: Work[Chunk, Done], chunk: Chunk, folder: str) -> list[Done]:
+    with suppress(OSError):  # another machine need not have it, unless paths are relative
+        os.chdir(folder)
     return list(work(chunk))
