@@ -42,7 +42,7 @@ STEPS = {
     "history of champions": (f"{CLIENT}.set_model_version_tag", "champion_since"),
     "champion's alias": (f"{CLIENT}.set_registered_model_alias", "champion'"),
     "model's page": (f"{CLIENT}.update_registered_model", "| {newest} |"),
-    "bundle for devices": ("pipelines.release.check_golden", ""),
+    "bundle for devices": ("pipelines.release.release_bundle", "'{newest}'"),
 }
 """The call before which each step stops, and a word among its arguments."""
 DECIDING, PROMOTING = list(STEPS)[:-3], list(STEPS)[-3:]
