@@ -30,7 +30,7 @@ OBJECTS = 200 * 2**20
 
 
 def work_through(
-    work: Work[Chunk, Done], chunks: Sequence[Chunk], settings: Settings
+    work: Work[Chunk, Done], cut: Callable[[int], Sequence[Chunk]], settings: Settings
 ) -> Iterator[Done]:
     """Do chunks, as many at once as there are cores, and give what is done as it comes.
 
@@ -38,7 +38,7 @@ def work_through(
 
     Args:
         work: does one of them.
-        chunks: what is to be done; travels to other processes.
+        cut: gives what is to be done, for so many places; it travels to other processes.
         settings: names the engine.
 
     Raises:
@@ -46,6 +46,7 @@ def work_through(
     """
     came: SimpleQueue[Done | None] = SimpleQueue()
     with _engine(settings.engine) as (start, at_once):
+        chunks = cut(at_once)
 
         def follow(chunk: Chunk) -> None:
             try:

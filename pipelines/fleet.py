@@ -5,6 +5,8 @@ is done is what the registry has from the samples, labels and asset file of now,
 was killed goes on where it was.
 """
 
+import logging
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +24,14 @@ from models.crossfit import divide
 from models.fold_models import Lesson, Taught, fit_models
 from pipelines.candidate import recipe_of
 from pipelines.config import AssetConfig, ConfigError, load_asset
-from pipelines.engine import cores, work_through
-from pipelines.history import read_history
+from pipelines.engine import work_through
+from pipelines.history import History, read_history
 from pipelines.processes import one_training
 from pipelines.progress import shown_steps
 from pipelines.registry import Registry
 from pipelines.schedules import scheduled_files
 from pipelines.settings import Settings
+from pipelines.tracking import answered
 from pipelines.train import Lessons, basis_of, prepare_lessons, signing_key, train_asset
 
 AT_ONCE = 8
@@ -91,11 +94,19 @@ def find_asset_files(places: Sequence[str]) -> list[str]:
             load_asset(place)
             files.append(place)
             continue
-        found = sorted(str(path) for path in Path(place).glob("*.toml"))
+        found = sorted(path for path in Path(place).glob("*.toml") if _may_be_asset(path))
         if not found:
             raise ConfigError(f"the folder {place} has no asset file; expected files like *.toml")
-        files += found
+        files += map(str, found)
     return list(dict.fromkeys(files))
+
+
+def _may_be_asset(path: Path) -> bool:
+    """Whether a file has the section of an asset; one that cannot be read is told later."""
+    try:
+        return isinstance(tomllib.loads(path.read_text(encoding="utf-8")).get("asset"), dict)
+    except (OSError, ValueError):
+        return True
 
 
 def train_fleet(
@@ -126,15 +137,19 @@ def train_fleet(
     names = _names(files, take)
     if names:
         Registry(settings, next(iter(names.values()))).versions()  # makes its tables, once for all
-        size = min(AT_ONCE, -(-len(names) // cores()))
-        todo = tuple(names)
-        starts = range(0, len(todo), size)
-        chunks = [Chunk(todo[first : first + size], settings, at) for first in starts]
-        for outcome in work_through(train_chunk, chunks, settings):
+        cut = partial(_cut, tuple(names), settings, at)
+        for outcome in work_through(train_chunk, cut, settings):
             take(outcome)
     for file in names.keys() - came.keys():
         take(Outcome(file, names[file], "failed", LOST))
     return [came[file] for file in files]
+
+
+def _cut(files: tuple[str, ...], settings: Settings, at: datetime, places: int) -> list[Chunk]:
+    """Chunks that fill as many places as there are."""
+    size = min(AT_ONCE, -(-len(files) // places))
+    starts = range(0, len(files), size)
+    return [Chunk(files[first : first + size], settings, at) for first in starts]
 
 
 def _names(files: Sequence[str], take: Hear) -> dict[str, str]:
@@ -169,63 +184,75 @@ def train_chunk(chunk: Chunk) -> Iterator[Outcome]:
     """Train some assets, their models together; give what came of each."""
     ready: list[_Ready] = []
     for file in chunk.files:
-        found = _tried(file, partial(_look_at, file, chunk.settings))
+        found = _look_at(file, chunk.settings)
         if isinstance(found, Outcome):
             yield found
         else:
             ready.append(found)
     for one, taught in zip(ready, _teach(ready), strict=True):
-        yield _tried(one.file, partial(_finish, one, taught, chunk))
+        yield _tried(one.file, one.asset.asset.id, partial(_finish, one, taught, chunk))
 
 
 def _teach(ready: Sequence[_Ready]) -> list[list[Taught]]:
     """The models of each asset; none where that fails for one of them: each then fits its own."""
     try:
         taught = iter(fit_models([model for one in ready for model in one.models]))
-    except Exception:  # noqa: BLE001 - it comes again with the asset that it is of, and is told
+    except Exception as error:  # noqa: BLE001 - it comes again with the asset that it is of
+        logging.getLogger(__name__).warning("not trained together, but one by one: %s", error)
         return [[] for _ in ready]
     return [[next(taught) for _ in one.models] for one in ready]
 
 
-def _tried(file: str, step: Callable[[], Result]) -> Result | Outcome:
+def _tried(file: str, name: str, step: Callable[[], Result]) -> Result | Outcome:
     """What a step gives, or why it could not be done."""
     try:
-        return step()
+        with answered():
+            return step()
     except Exception as error:  # noqa: BLE001 - whatever it is of one asset, the others go on
         said = " ".join(str(error).split()) or "no reason given"
         kind = "" if str(type(error).__module__).startswith(OURS) else f"{type(error).__name__}: "
-        return Outcome(file, _name_of(file), "failed", f"{kind}{said}")
-
-
-def _name_of(file: str) -> str:
-    return load_asset(file).asset.id
+        return Outcome(file, name, "failed", f"{kind}{said}")
 
 
 def _look_at(file: str, settings: Settings) -> _Ready | Outcome:
     """What is to be learned of an asset, unless its newest version has learned it."""
-    asset = load_asset(file)
+    asset = _tried(file, file, partial(load_asset, file))
+    if isinstance(asset, Outcome):
+        return asset
+    return _tried(file, asset.asset.id, partial(_prepare, file, asset, settings))
+
+
+def _prepare(file: str, asset: AssetConfig, settings: Settings) -> _Ready | Outcome:
     registry = Registry(settings, asset.asset.id)
     registry.runs.end_lost_runs()
-    registry.settle()
+    registry.settle(devices=not settings.keys_apart)
     history = read_history(asset, settings)
-    newest = next(iter(registry.versions()), None)
-    if newest is not None and registry.basis(newest) == basis_of(asset, history):
-        reason = f"version {newest.version} has learned all that is there"
-        return Outcome(file, asset.asset.id, "nothing new", reason)
+    if done := _done(file, asset, registry, history):
+        return done
     lessons = prepare_lessons(asset, history)
     _, models = divide(lessons.normal, recipe_of(asset, asset.model.reconstructor))
     return _Ready(file, asset, lessons, models)
 
 
+def _done(file: str, asset: AssetConfig, registry: Registry, history: History) -> Outcome | None:
+    """That the newest version has learned all; None = it has not."""
+    newest = next(iter(registry.versions()), None)
+    if newest is None or registry.basis(newest) != basis_of(asset, history):
+        return None
+    reason = f"version {newest.version} has learned all that is there"
+    return Outcome(file, asset.asset.id, "nothing new", reason)
+
+
 def _finish(ready: _Ready, taught: Sequence[Taught], chunk: Chunk) -> Outcome:
-    """Judge and register what was learned."""
+    """Judge and register what was learned, unless another training has, meanwhile."""
+    file, asset, settings = ready.file, ready.asset, chunk.settings
     lessons = replace(ready.lessons, taught=taught)
-    with one_training(chunk.settings.home, ready.asset.asset.id, chunk.at):
-        trained = train_asset(
-            ready.asset, chunk.settings, at=chunk.at, reason="fleet", lessons=lessons
-        )
+    with one_training(settings.home, asset.asset.id, chunk.at):
+        if done := _done(file, asset, Registry(settings, asset.asset.id), lessons.history):
+            return done
+        trained = train_asset(asset, settings, at=chunk.at, reason="fleet", lessons=lessons)
     reason = f"version {trained.version} is the challenger"
-    return Outcome(ready.file, ready.asset.asset.id, "trained", reason)
+    return Outcome(file, asset.asset.id, "trained", reason)
 
 
 def told_at_the_end(came: Sequence[Outcome]) -> str:
@@ -260,7 +287,8 @@ def fleet(assets: list[str] | None = None) -> str:
     Raises:
         FleetError: some were not.
     """
-    files, settings = find_asset_files(assets or scheduled_files()), Settings()
+    files = find_asset_files(assets) if assets else scheduled_files()
+    settings = Settings()
     say = get_run_logger().info
     with shown_steps(Console(stderr=True), len(files)) as advance:
         advance("training")

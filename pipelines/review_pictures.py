@@ -18,6 +18,7 @@ from pipelines.report import (
     FAULT,
     NORMAL,
     WindowScores,
+    draw_certificate,
     draw_contributions,
     draw_scores,
     draw_worst_channels,
@@ -31,6 +32,17 @@ MOST_BARS = 20
 """Channels of the picture of a drift: those that are furthest away."""
 FURTHEST = 10.0
 """Standard deviations at which a bar ends."""
+
+
+def draw_challenger(
+    bundle: Bundle, windows: Windows, intervals: Sequence[Interval], drift: ChannelDrift | None
+) -> dict[str, Figure]:
+    """All pictures of a bundle, by name."""
+    return {
+        **draw_detector(bundle, windows, intervals),
+        **draw_certificate(bundle.certificate),
+        **draw_drift(drift),
+    }
 
 
 def draw_detector(

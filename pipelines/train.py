@@ -44,9 +44,9 @@ from pipelines.history import History, read_history
 from pipelines.labelling import begin_anew
 from pipelines.processes import one_training, this_process
 from pipelines.registry import BASIS_TAG, Registry, RegistryError
-from pipelines.report import draw_certificate, draw_losses
+from pipelines.report import draw_losses
 from pipelines.review import Champion, Review, hold_beside
-from pipelines.review_pictures import draw_detector, draw_drift
+from pipelines.review_pictures import draw_challenger
 from pipelines.settings import Settings
 from pipelines.tracking import PROCESS_TAG, answered
 from pipelines.verdict import Scorecard, metrics_of
@@ -118,7 +118,7 @@ def train_asset(
         pipelines.history.HistoryError: there is nothing to learn from.
     """
     lessons = lessons or prepare_lessons(asset, read_history(asset, settings))
-    history, key = lessons.history, signing_key(settings)
+    history, recent, key = lessons.history, lessons.recent, signing_key(settings)
     registry = Registry(settings, asset.asset.id)
     version = registry.next_version()
     name = f"{asset.asset.id} {version}, {at:%d %b %Y %H:%M}"
@@ -142,18 +142,15 @@ def train_asset(
         chosen, cards = review.challenger, review.cards
         note = _as_note(review.note(), history.learned(), *_unshown(asset, history, chosen))
         registry.runs.log_results(
-            metrics=review.metrics(lessons.recent),
+            metrics=review.metrics(recent),
             figures={
                 "losses": draw_losses(registry.runs.losses(run, LOSSES)),
-                **draw_detector(chosen.bundle, lessons.recent, history.intervals),
-                **draw_certificate(chosen.bundle.certificate),
-                **draw_drift(review.drift),
+                **draw_challenger(chosen.bundle, recent, history.intervals, review.drift),
             },
             tables=review.tables(),
             note=note,
         )
-        rivals = [one.path for who, one in made.items() if who != cards[0].name]
-        registry.runs.log_rivals(rivals)
+        registry.runs.log_rivals([one.path for who, one in made.items() if who != cards[0].name])
         say("registering the challenger")
         registry.register(run, chosen.path, graph=chosen.bundle.onnx, version=version)
     return Trained(version, run.info.run_id, cards, note)

@@ -95,7 +95,8 @@ def train_all(way: str, files: list[str], settings: Settings) -> None:
     elif way == "threads":
         size = min(8, -(-len(files) // cores()))
         parts = [tuple(files[first : first + size]) for first in range(0, len(files), size)]
-        came = list(work_through(train_alone, [Chunk(p, settings, at) for p in parts], settings))
+        chunks = [Chunk(part, settings, at) for part in parts]
+        came = list(work_through(train_alone, lambda _: chunks, settings))
     else:
         came = train_fleet(files, settings, at=at)
     if [one.state for one in came] != ["trained"] * len(files):

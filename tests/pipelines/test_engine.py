@@ -27,13 +27,13 @@ from pipelines.engine import work_through
 from pipelines.settings import Settings
 if __name__ == "__main__":
     steps = [os.getpid, partial(time.sleep, 600)]
-    for done in work_through(partial(map, call), [steps], Settings()):
+    for done in work_through(partial(map, call), lambda _: [steps], Settings()):
         print(done, flush=True)
 """
 
 
 def done_by(engine: str, *chunks: Steps) -> list[Any]:
-    return list(work_through(DO, chunks, Settings(engine=engine)))
+    return list(work_through(DO, lambda _: chunks, Settings(engine=engine)))
 
 
 def test_every_chunk_is_done_in_a_process_of_its_own() -> None:
@@ -69,7 +69,7 @@ def test_no_process_outlives_the_one_that_began_it(tmp_path: Path) -> None:
 
 
 def test_who_stops_listening_leaves_no_process_behind() -> None:
-    coming = work_through(DO, [[os.getpid, partial(time.sleep, 600)]], Settings())
+    coming = work_through(DO, lambda _: [[os.getpid, partial(time.sleep, 600)]], Settings())
     worker = Path("/proc") / str(next(coming))
     coming.close()  # type: ignore[attr-defined]  # a generator
     assert not worker.is_dir()
