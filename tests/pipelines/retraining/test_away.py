@@ -8,9 +8,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import TaskRunSort
 
 from pipelines.cli import main
+from pipelines.history import HistoryError
 from pipelines.retrain import AGAIN_AFTER_S, take_in_and_retrain
 from pipelines.tracking import AwayError
-from pipelines.train import TrainingError
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -84,4 +84,4 @@ def test_what_no_waiting_mends_is_not_tried_again(
     monkeypatch.setenv("FAULTWATCH_HOME", str(pump.settings.home))
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "scheduled")
     pump.write(10)
-    assert attempts(str(pump.path), TrainingError) == 1
+    assert attempts(str(pump.path), HistoryError) == 1
