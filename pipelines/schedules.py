@@ -34,10 +34,8 @@ from pipelines.services import StartError
 
 DEPLOYMENTS = Path(__file__).parents[1] / "deploy" / "prefect.yaml"
 POOL = "local"
-RELEASE_POOL = "faultwatch-release"
-"""Of the worker that has the key which devices trust, where the keys are apart."""
-RELEASING = {"promote", "roll-back", "sign"}
-"""Flows that need that key."""
+RELEASING = {"promote", "roll-back"}
+"""Flows that need the key which devices trust."""
 TAG = "faultwatch"
 WORKER = "faultwatch"
 DRIFT = "drift.detected"
@@ -93,7 +91,8 @@ def make_deployments(plans: Sequence[Plan], *, keys_apart: bool = False) -> dict
 
     Args:
         plans: the assets.
-        keys_apart: what promotes is left to the worker of another user.
+        keys_apart: another user has the key that devices trust, and promotes without this
+            server: whoever owns it could start what needs that key, and ask no gate.
     """
     document = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))
     of_all = [entry for entry in document["deployments"] if "asset_file" not in entry["parameters"]]
@@ -107,12 +106,10 @@ def make_deployments(plans: Sequence[Plan], *, keys_apart: bool = False) -> dict
                 for schedule in entry["schedules"]
             ],
             "tags": [*entry["tags"], plan.asset_id],
-            "work_pool": {"name": RELEASE_POOL if keys_apart and is_releasing else POOL},
         }
         for plan in plans
         for entry in document["deployments"]
-        for is_releasing in [entry["name"] in RELEASING]
-        if entry not in of_all and (keys_apart or entry["name"] != "sign")
+        if entry not in of_all and not (keys_apart and entry["name"] in RELEASING)
     ]
     return {**document, "deployments": [*deployments, *of_all]}
 
@@ -132,7 +129,8 @@ def settle(client: SyncPrefectClient) -> None:
 
     A training that a power cut ended would count as running for ever, and keep out all later ones.
     """
-    make_pool(client, POOL)
+    with suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     for deployment in our_deployments(client):
         if "train" in deployment.tags:  # retrain has its place
             for schedule in deployment.schedules:
@@ -146,12 +144,6 @@ def settle(client: SyncPrefectClient) -> None:
             client.update_global_concurrency_limit(
                 f"deployment:{deployment.id}", GlobalConcurrencyLimitUpdate(active_slots=0)
             )
-
-
-def make_pool(client: SyncPrefectClient, name: str) -> None:
-    """Make a work pool, unless it is there."""
-    with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
 def follow_drift(client: SyncPrefectClient, asset_id: str) -> None:

@@ -21,7 +21,6 @@ from pipelines.accounts import client_secrets, has_accounts, make_accounts, serv
 from pipelines.config import load_asset
 from pipelines.schedules import (
     POOL,
-    RELEASE_POOL,
     WORKER,
     Plan,
     follow_drift,
@@ -31,7 +30,6 @@ from pipelines.schedules import (
     known_assets,
     make_deployments,
     make_plans,
-    make_pool,
     next_training,
     prefect_client,
     settle,
@@ -164,8 +162,6 @@ def bring_up(services: Services, settings: Settings, plans: Sequence[Plan]) -> N
     services.wait("Prefect", lambda: answers(settings.prefect_port, "/api/health"))
     with prefect_client(f"{prefect_address(settings)}/api") as client:
         settle(client)
-        if settings.keys_apart:
-            make_pool(client, RELEASE_POOL)
         if plans:
             services.start("deploy", *deploy_arguments(settings, plans), lasting=False)
         services.wait("MLflow", lambda: answers(settings.mlflow_port, "/health"))
