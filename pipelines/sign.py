@@ -14,7 +14,7 @@ from pipelines.promotion_gate import Outcome
 from pipelines.registry import RegisteredVersion, Registry
 from pipelines.release import mirror_champion
 from pipelines.retrain import is_finished, why_wait
-from pipelines.settings import Settings
+from pipelines.settings import Settings, SettingsError
 from pipelines.tracking import answered
 
 BY = "sign"
@@ -24,7 +24,8 @@ BY = "sign"
 def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], datetime]) -> str:
     """Promote the newest version, if a retraining's gate allowed it and the gate says so here.
 
-    The gate is asked again, because what a training has written down is no more than its word.
+    The gate is asked again, because what a training has written down is no more than its word. A
+    version that a person made champion meanwhile stays.
 
     Args:
         asset: the asset.
@@ -35,10 +36,16 @@ def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], da
         What came of it, for people.
 
     Raises:
+        pipelines.settings.SettingsError: no key is named.
         pipelines.registry.RegistryError: the bundle is not what was registered.
         faultwatch_edge.errors.EdgeError: no training signed it, a device would refuse it, or the
             key cannot be read.
     """
+    if settings.release_key is None:
+        raise SettingsError(
+            "FAULTWATCH_RELEASE_KEY is not set, so that there is nothing to sign with; set it to "
+            "the private key that devices trust"
+        )
     registry = Registry(settings, asset.asset.id)
     registry.settle()
     mirror_champion(registry, settings)
@@ -47,9 +54,12 @@ def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], da
         return "nothing to sign: the newest version was not allowed by the gate, or is given out"
     if held := why_wait(registry, settings):
         return f"version {newest.version} waits: {held}"
+    beside = registry.champion_version()
     decision = judge_version(asset, settings, read_history(asset, settings), newest).decision
     if decision.outcome is not Outcome.PROMOTED:
         return f"version {newest.version}, {decision.outcome.value} here: {decision.reason}"
+    if registry.champion_version() != beside:
+        return f"version {newest.version} waits: the champion changed while it was judged"
     why = decision.reason
     promote_registered(registry, settings, newest, at=clock(), by=BY, reason=why)
     mirror_champion(registry, settings)

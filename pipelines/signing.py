@@ -7,7 +7,7 @@ from pathlib import Path
 from faultwatch_edge.bundle import Bundle, read_bundle, write_bundle
 from faultwatch_edge.detector import Detector, check_golden
 from faultwatch_edge.keys import key_id, load_private_key, load_trusted_keys
-from pipelines.registry import RegisteredVersion, Registry, RegistryError
+from pipelines.registry import RegisteredVersion, Registry, RegistryError, is_signed_anew
 from pipelines.settings import Settings
 
 
@@ -24,11 +24,13 @@ def sign_version(registry: Registry, settings: Settings, version: RegisteredVers
         version: the registered bundle.
 
     Raises:
-        RegistryError: it is not what was registered, or is of another asset or version.
+        RegistryError: it is not what was registered, is of another asset or version, or no key is
+            named though the champion was signed with one.
         faultwatch_edge.errors.EdgeError: no training signed it, a device would refuse it, or the
             key cannot be read.
     """
     if settings.release_key is None:
+        _check_needless(registry)
         return
     key = load_private_key(settings.release_key)
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,6 +48,16 @@ def sign_version(registry: Registry, settings: Settings, version: RegisteredVers
             certificate=bundle.certificate,
         )
         registry.keep_signed(version, signed)
+
+
+def _check_needless(registry: Registry) -> None:
+    """Devices that took a champion of another key may trust that one only."""
+    champion = registry.champion()
+    if champion is not None and is_signed_anew(champion):
+        raise RegistryError(
+            f"{registry.asset_id}: the champion, version {champion.version}, is signed with a key "
+            "apart from the trainings', and FAULTWATCH_RELEASE_KEY is not set; set it to that key"
+        )
 
 
 def _check_fit(registry: Registry, version: RegisteredVersion, bundle: Bundle) -> None:

@@ -9,12 +9,21 @@ import pytest
 from faultwatch_edge.bundle import read_bundle, write_bundle
 from faultwatch_edge.keys import load_private_key, load_trusted_keys, make_key_pair
 from pipelines.gate_verdict import Verdict, note_verdict
+from pipelines.judging import judge_version
+from pipelines.promote import promote_version
+from pipelines.registry import RegistryError
 from pipelines.release import mirror_champion
+from pipelines.settings import SettingsError
 from pipelines.sign import sign_asset
 
 
 def sign(pump: Any) -> str:
     return sign_asset(pump.asset, pump.settings, clock=lambda: datetime.now(UTC))
+
+
+def test_signing_without_a_key_says_which_one_is_missing(pump: Any) -> None:
+    with pytest.raises(SettingsError, match="FAULTWATCH_RELEASE_KEY is not set"):
+        sign(pump)
 
 
 @pytest.mark.slow
@@ -50,6 +59,34 @@ def test_what_the_gate_allows_waits_for_the_key_and_a_forged_word_of_the_gate_is
     assert refused.startswith("version 2, refused here: ")
     assert "it misses 1 of the 1 labelled faults" in refused
     assert pump.champion == 1
+
+
+@pytest.mark.slow
+def test_what_a_person_promoted_while_the_gate_judged_stays_as_the_person_said(
+    pump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = pump.settings
+    theirs = pump.folder / "theirs" / "faultwatch.key"
+    pump.settings = both.model_copy(update={"release_key": theirs})
+    pump.run(5_000)
+    assert pump.retrain().outcome == "waits"
+    make_key_pair(theirs.parent)
+
+    def judge_slowly(*asked: Any) -> Any:
+        said = judge_version(*asked)
+        now = datetime.now(UTC)
+        promote_version(pump.registry, pump.settings, "1", at=now, by="anna", reason="seen it")
+        return said
+
+    monkeypatch.setattr("pipelines.sign.judge_version", judge_slowly)
+    assert sign(pump) == "version 1 waits: the champion changed while it was judged"
+    assert [one.by for one in pump.registry.champions()] == ["anna"]
+
+    pump.settings = both
+    with pytest.raises(RegistryError, match="and FAULTWATCH_RELEASE_KEY is not set"):
+        promote_version(
+            pump.registry, both, "1", at=datetime.now(UTC), by="kim", reason="no key here"
+        )
 
 
 def register_deaf(pump: Any) -> None:
