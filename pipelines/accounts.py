@@ -37,7 +37,8 @@ def has_accounts(settings: Settings) -> bool:
     """Whether the environment asks for accounts.
 
     Raises:
-        StartError: it has some of the passwords only, or one that is too short.
+        StartError: it has some of the passwords only, or one that is too short, or the release's
+            without its key.
     """
     passwords = _passwords(settings)
     if not any(passwords.values()):
@@ -47,6 +48,11 @@ def has_accounts(settings: Settings) -> bool:
         raise StartError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; "
             "set the passwords of all three accounts, or none"
+        )
+    if passwords[OPTIONAL] and settings.release_key is None:
+        raise StartError(
+            f"{OPTIONAL} is set, and FAULTWATCH_RELEASE_KEY is not: no training could promote;"
+            " set it to the key that devices trust, or unset the password"
         )
     for name, password in passwords.items():
         if password and len(password) < SHORTEST:

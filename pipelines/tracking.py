@@ -1,13 +1,16 @@
 """Runs of MLflow: options, losses, pictures, tables and reports of one training or evaluation."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from math import isnan
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
 import polars as pl
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 from matplotlib.figure import Figure
 from mlflow.data.polars_dataset import from_polars
@@ -16,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
+from requests.exceptions import HTTPError, RequestException  # comes with mlflow
 
 from pipelines.processes import has_ended, this_process
 from pipelines.server_database import make_database
@@ -27,6 +31,8 @@ AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
 """How MLflow says that it, or its database, cannot be asked."""
 MOST_SAID = 200
 """Characters of what it says."""
+STORE_ERRORS = (BotoCoreError, ClientError, S3UploadFailedError, RequestException)
+"""How the clients of artifacts say so: those of object storage, and that of MLflow's server."""
 NOTE_TAG = "mlflow.note.content"
 PROCESS_TAG = "process"
 
@@ -41,25 +47,46 @@ class TrackingError(Exception):
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Say in a sentence that MLflow does not answer, or cannot reach its database.
+    """Say in a sentence that MLflow, its database or its artifacts cannot be used.
 
     Raises:
-        AwayError: the server is away, and stays so for as long as MLflow's client is patient.
+        AwayError: one of them is away, and stays so for as long as its client is patient.
+        TrackingError: the server refuses what the account may not do.
     """
     try:
         yield
-    except MlflowException as error:
-        if error.error_code not in AWAY:
+    except (MlflowException, *STORE_ERRORS) as error:
+        if _is_refused(error):
+            raise _refusal(error) from error
+        if isinstance(error, MlflowException) and error.error_code not in AWAY:
             raise
         address = mlflow.get_tracking_uri()
         where = f"MLflow at {address}" if address.startswith("http") else "the database of MLflow"
+        if isinstance(error, STORE_ERRORS):
+            where = "the store of MLflow's artifacts"
         raise AwayError(
             f"{where} does not answer or cannot do its work ({_cause(error)}); see that it runs, "
             "then do the same again: what is done stays done"
         ) from error
 
 
-def _cause(error: MlflowException) -> str:
+def _is_refused(error: Exception) -> bool:
+    """Whether MLflow's server knows who asks, and does not let that account do it."""
+    if isinstance(error, HTTPError) and error.response is not None:
+        return bool(error.response.status_code == HTTPStatus.FORBIDDEN)
+    return isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED"
+
+
+def _refusal(error: Exception) -> TrackingError:
+    who = os.environ.get("MLFLOW_TRACKING_USERNAME", "nobody")
+    return TrackingError(
+        f"MLflow at {mlflow.get_tracking_uri()} does not let '{who}' do this ({_cause(error)}); "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of an account that "
+        "may: only faultwatch-release promotes, where there is one"
+    )
+
+
+def _cause(error: Exception) -> str:
     """The last that is said of why, without addresses of requests."""
     said = " ".join(str(error).split()).rpartition("(Caused by ")[2]
     return said.removesuffix(")")[:MOST_SAID]

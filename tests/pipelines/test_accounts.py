@@ -210,7 +210,7 @@ def test_flows_write_and_make_no_accounts(status: Status, flows: MlflowClient) -
     flows.create_model_version(ASSET, source, run)
     flows.set_registered_model_alias(ASSET, "challenger", "2")
     flows.set_model_version_tag(ASSET, "2", "why", "tried")
-    flows.delete_model_version(ASSET, "2")  # as a training does that came second
+    flows.delete_model_version(ASSET, "2")
     friend = {"username": "friend", "password": "of the friend 1"}
     assert status(FLOWS, "POST", f"{API}/users/create", friend) == 403
 
@@ -272,7 +272,9 @@ def test_all_passwords_are_set_or_none() -> None:
         has_accounts(Settings().model_copy(update=release))
     three = with_passwords(Settings(), PASSWORDS)
     assert has_accounts(three)
-    assert has_accounts(three.model_copy(update=release))
+    with pytest.raises(StartError, match="RELEASE_PASSWORD is set, and FAULTWATCH_RELEASE_KEY is"):
+        has_accounts(three.model_copy(update=release))
+    assert has_accounts(three.model_copy(update=release | {"release_key": Path("theirs.key")}))
     short = with_passwords(Settings(), PASSWORDS | {DEVICES: "short"})
     with pytest.raises(StartError, match=r"DEVICES_PASSWORD has fewer than 12") as caught:
         has_accounts(short)
