@@ -6,6 +6,10 @@ SINCE = "_since."
 """A tag of a version begins with an alias and this, and ends with when it was given that alias."""
 RELEASED_TAG = "released_sha256"
 """Tag of a version: SHA-256 of the file that devices fetch in place of the training's."""
+RELEASED_GATE_TAG = "released_gate"
+"""Tag of a version: why the gate did not let that file be signed."""
+BUNDLE_TAG, BUNDLE_SHA256_TAG = "bundle", "bundle_sha256"
+"""Tags of a version: the name and the SHA-256 of the file that its training made."""
 
 
 def gives_to_devices(tag: str) -> bool:
@@ -15,4 +19,5 @@ def gives_to_devices(tag: str) -> bool:
         >>> [gives_to_devices(tag) for tag in ("canary_since.2026-05-01T00:00:00Z", "gate")]
         [True, False]
     """
-    return tag == RELEASED_TAG or tag.startswith((CHAMPION + SINCE, CANARY + SINCE))
+    is_since = tag.startswith((CHAMPION + SINCE, CANARY + SINCE))
+    return is_since or tag in {RELEASED_TAG, RELEASED_GATE_TAG}

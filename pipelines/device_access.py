@@ -20,7 +20,7 @@ from mlflow.server.handlers import _get_request_message
 from werkzeug.datastructures import Authorization
 
 from pipelines.accounts import ADMIN, DEVICES, RELEASE, RELEASE_ALONE
-from pipelines.aliases import CHALLENGER, gives_to_devices
+from pipelines.aliases import BUNDLE_SHA256_TAG, BUNDLE_TAG, CHALLENGER, gives_to_devices
 
 READABLE = {"/api/2.0/mlflow/registered-models/alias", "/model-versions/get-artifact"}
 """What ``faultwatch_edge.registry`` asks for.
@@ -33,6 +33,11 @@ TAGS = {
     ("POST", "model-versions/set-tag"): SetModelVersionTag,
     ("DELETE", "model-versions/delete-tag"): DeleteModelVersionTag,
 }
+
+GONE = {"model-versions/delete", "registered-models/delete", "registered-models/rename"}
+"""A champion that is gone would make the one before it the champion again."""
+SAYS_WHICH = {BUNDLE_TAG, BUNDLE_SHA256_TAG}
+"""Written when a version is made; a champion that has another would count as gone."""
 
 
 def authenticate() -> Authorization | Response:
@@ -58,10 +63,11 @@ def _promotes() -> bool:
     if name == "registered-models/alias" and request.method in ALIASES:
         return bool(_message(ALIASES[request.method]).alias != CHALLENGER)
     if (request.method, name) in TAGS:
-        return gives_to_devices(_message(TAGS[request.method, name]).key)
+        key = _message(TAGS[request.method, name]).key
+        return key in SAYS_WHICH or gives_to_devices(key)
     if name == "model-versions/create":
         return any(gives_to_devices(tag.key) for tag in _message(CreateModelVersion).tags)
-    return False
+    return name in GONE
 
 
 def _message(kind: Callable[[], Any]) -> Any:  # noqa: ANN401 - fields of generated classes

@@ -37,14 +37,28 @@ def note_verdict(
     if not before.startswith(note):
         registry.client.set_tag(run_id, NOTE_TAG, f"{note}\n\n---\n\n{before}")
     registry.client.set_tag(run_id, GATE_TAG, verdict.outcome)
+    keep_verdict(registry, version, verdict, GATE_TAG)
+
+
+def keep_verdict(
+    registry: Registry, version: RegisteredVersion, verdict: Verdict, tag: str
+) -> None:
+    """Keep what was said with the version alone.
+
+    Args:
+        registry: of the asset.
+        version: that was judged.
+        verdict: what was said.
+        tag: `GATE_TAG`, or `RELEASED_GATE_TAG` for the word of who signs.
+    """
     said = asdict(verdict) | {"at": stamp(verdict.at)}
     text = json.dumps(said, ensure_ascii=False)
-    registry.client.set_model_version_tag(registry.asset_id, version.version, GATE_TAG, text)
+    registry.client.set_model_version_tag(registry.asset_id, version.version, tag, text)
 
 
-def verdict_of(version: RegisteredVersion) -> Verdict | None:
+def verdict_of(version: RegisteredVersion, tag: str = GATE_TAG) -> Verdict | None:
     """What was said of a version; None = the gate was not asked."""
-    said = version.tags.get(GATE_TAG)
+    said = version.tags.get(tag)
     if said is None:
         return None
     found = json.loads(said)

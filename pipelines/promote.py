@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from prefect import flow
+from pydantic import AwareDatetime
 
 from pipelines.aliases import CANARY
 from pipelines.config import load_asset
@@ -189,7 +190,7 @@ def promote(
     by: str,
     reason: str,
     *,
-    at: datetime | None = None,
+    at: AwareDatetime | None = None,
     alias: Literal["champion", "canary"] = "champion",
 ) -> Promotion:
     """Make a registered bundle the champion, or try it on the devices that go first.
@@ -217,7 +218,7 @@ def roll_back(
     by: str,
     reason: str,
     *,
-    at: datetime | None = None,
+    at: AwareDatetime | None = None,
     alias: Literal["champion", "canary"] = "champion",
 ) -> Promotion:
     """Make the previous champion the champion again, or end a trial of the canaries.

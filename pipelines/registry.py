@@ -13,7 +13,15 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipelines.aliases import CANARY, CHALLENGER, CHAMPION, RELEASED_TAG, SINCE
+from pipelines.aliases import (
+    BUNDLE_SHA256_TAG,
+    BUNDLE_TAG,
+    CANARY,
+    CHALLENGER,
+    CHAMPION,
+    RELEASED_TAG,
+    SINCE,
+)
 from pipelines.settings import Settings
 from pipelines.tracking import RIVALS_FOLDER, Runs
 
@@ -24,8 +32,6 @@ MOST_SHOWN = 5_000
 BASIS_TAG = "basis"
 NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """How MLflow says that there is no such model, version or alias."""
-LAST_TAG = "last_version"
-"""Of a registered model: MLflow never gives the number of a deleted version again."""
 
 
 RegisteredVersion = ModelVersion
@@ -69,22 +75,11 @@ class Registry:
 
     def next_version(self) -> int:
         """Version that the next registered bundle will have."""
-        numbers = [int(version.version) for version in self._all_versions()]
-        try:
-            model = self.client.get_registered_model(self.asset_id)
-        except MlflowException as error:
-            if error.error_code not in NOT_THERE:
-                raise
-            return 1
-        return 1 + max([*numbers, int(model.tags.get(LAST_TAG, 0))])
+        return 1 + max((int(version.version) for version in self._all_versions()), default=0)
 
     def versions(self) -> list[ModelVersion]:
         """Registered bundles, the newest first; without what is not the version that it says."""
-        found = [
-            version
-            for version in self._all_versions()
-            if str(version.tags.get("bundle", "")).endswith(f"-{version.version}.fwb")
-        ]
+        found = [version for version in self._all_versions() if _has_its_bundle(version)]
         return sorted(found, key=lambda version: -int(version.version))
 
     def _all_versions(self) -> list[ModelVersion]:
@@ -114,14 +109,12 @@ class Registry:
                 raise
         source = f"{mlflow.get_artifact_uri()}/{BUNDLE_FOLDER}"
         tags = {
-            "bundle": bundle.name,
-            "bundle_sha256": hashlib.sha256(bundle.read_bytes()).hexdigest(),
+            BUNDLE_TAG: bundle.name,
+            BUNDLE_SHA256_TAG: hashlib.sha256(bundle.read_bytes()).hexdigest(),
             "onnx_sha256": hashlib.sha256(graph).hexdigest(),
         }
         made = self.client.create_model_version(self.asset_id, source, run.info.run_id, tags=tags)
         if int(made.version) != version:
-            self.client.set_registered_model_tag(self.asset_id, LAST_TAG, str(made.version))
-            self.client.delete_model_version(self.asset_id, made.version)
             raise RegistryError(
                 f"{self.asset_id}: another training registered version {version} in the meantime; "
                 "train again, one at a time"
@@ -135,26 +128,24 @@ class Registry:
         Raises:
             RegistryError: there is none.
         """
+        found = self._found(alias_or_version)
+        if found is not None and _has_its_bundle(found):
+            return found
+        known = ", ".join(str(version.version) for version in self.versions()) or "none"
+        raise RegistryError(
+            f"{self.asset_id}: no registered bundle '{alias_or_version}' (versions: {known}); "
+            f"run `faultwatch train {self.asset_id}` or name another alias or version"
+        )
+
+    def champion(self) -> ModelVersion | None:
+        """The registered bundle that devices run; None = none was promoted."""
+        return self._found(CHAMPION)
+
+    def _found(self, alias_or_version: str) -> ModelVersion | None:
         try:
             if alias_or_version.isdigit():
                 return self.client.get_model_version(self.asset_id, alias_or_version)
             return self.client.get_model_version_by_alias(self.asset_id, alias_or_version)
-        except MlflowException as error:
-            if error.error_code not in NOT_THERE:
-                raise
-            known = ", ".join(str(version.version) for version in self.versions()) or "none"
-            raise RegistryError(
-                f"{self.asset_id}: no registered bundle '{alias_or_version}' (versions: {known}); "
-                f"run `faultwatch train {self.asset_id}` or name another alias or version"
-            ) from error
-
-    def champion(self) -> ModelVersion | None:
-        """The registered bundle that devices run; None = none was promoted."""
-        return self._aliased(CHAMPION)
-
-    def _aliased(self, alias: str) -> ModelVersion | None:
-        try:
-            return self.client.get_model_version_by_alias(self.asset_id, alias)
         except MlflowException as error:
             if error.error_code in NOT_THERE:
                 return None
@@ -189,9 +180,9 @@ class Registry:
         Raises:
             RegistryError: what arrived is not what was registered.
         """
-        name = version.tags["bundle"]
+        name = version.tags[BUNDLE_TAG]
         path = self._fetch(version, f"{BUNDLE_FOLDER}/{name}", folder)
-        return _checked(path, version.tags["bundle_sha256"], "train again")
+        return _checked(path, version.tags[BUNDLE_SHA256_TAG], "train again")
 
     def keep_signed(self, version: ModelVersion, bundle: Path) -> None:
         """Keep the file that devices fetch in place of the one that was registered."""
@@ -209,7 +200,7 @@ class Registry:
         if not is_signed_anew(version):
             return self.download(version, folder)
         path = self._fetch(
-            version, f"{BUNDLE_FOLDER}/{RELEASED_FOLDER}/{version.tags['bundle']}", folder
+            version, f"{BUNDLE_FOLDER}/{RELEASED_FOLDER}/{version.tags[BUNDLE_TAG]}", folder
         )
         return _checked(path, version.tags[RELEASED_TAG], "promote it again")
 
@@ -220,7 +211,7 @@ class Registry:
 
     def download_rival(self, version: ModelVersion, rival: str, folder: Path) -> Path:
         """Copy the bundle of a rival of a registered bundle into a folder."""
-        return self._fetch(version, f"{RIVALS_FOLDER}/{rival}/{version.tags['bundle']}", folder)
+        return self._fetch(version, f"{RIVALS_FOLDER}/{rival}/{version.tags[BUNDLE_TAG]}", folder)
 
     def _fetch(self, version: ModelVersion, artifact: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,28 +233,59 @@ class Registry:
         if newest:
             self._point(CHALLENGER, newest)
         if devices:
-            self._follow(self.promotions())
+            self._follow()
+
+    def finish_before(self, settings: Settings) -> list[str]:
+        """Finish what processes left half done that were killed, as far as this user may.
+
+        Args:
+            settings: whose the key is that devices trust.
+
+        Returns:
+            Names of runs that were lost, and are marked as killed now.
+        """
+        lost = self.runs.end_lost_runs()
+        self.settle(devices=not settings.keys_apart)
+        return lost
 
     def _point(self, alias: str, version: int) -> None:
         """Move an alias, unless it is there."""
-        before = self._aliased(alias)
+        before = self._found(alias)
         if before is not None and int(before.version) == version:
             return
         self.client.set_registered_model_alias(self.asset_id, alias, str(version))
 
     def point(self, promotion: Promotion) -> None:
-        """Remember when, why and by whom, and move the aliases of devices, in this order."""
+        """Remember when, why and by whom, and move the aliases of devices, in this order.
+
+        Raises:
+            RegistryError: it is not later than the newest entry, which would go on to count.
+        """
+        newest = next(iter(self.promotions()), None)
+        if newest is not None and promotion.at <= newest.at:
+            raise RegistryError(
+                f"{self.asset_id}: version {promotion.version} cannot become the "
+                f"{promotion.alias} as of {stamp(promotion.at)}: version {newest.version} became "
+                f"the {newest.alias} at {stamp(newest.at)}; correct the clock, or name a later time"
+            )
         entry = json.dumps({"by": promotion.by, "reason": promotion.reason})
         key = f"{promotion.alias}{SINCE}{stamp(promotion.at)}"
         self.client.set_model_version_tag(self.asset_id, str(promotion.version), key, entry)
-        self._follow(self.promotions())
+        self._follow()
 
     def trial(self) -> Promotion | None:
         """Which version the canaries try; None = they run what the others run."""
         return on_trial(self.promotions())
 
-    def _follow(self, promotions: Sequence[Promotion]) -> None:
+    def _follow(self) -> None:
         """Have the aliases of devices, and the model's page, say what the history says."""
+        promotions = self.promotions()
+        self._show(promotions)
+        while (now := self.promotions()) != promotions:  # somebody promoted meanwhile
+            promotions = now
+            self._show(promotions)
+
+    def _show(self, promotions: Sequence[Promotion]) -> None:
         champion = next((one for one in promotions if one.alias == CHAMPION), None)
         if champion is None:
             return
@@ -325,6 +347,11 @@ def on_trial(promotions: Sequence[Promotion]) -> Promotion | None:
     if newest is None or newest.alias == CHAMPION:
         return None
     return newest if champion is None or newest.version != champion.version else None
+
+
+def _has_its_bundle(version: ModelVersion) -> bool:
+    """Whether it is what it says; it is not where two trainings took one number."""
+    return str(version.tags.get(BUNDLE_TAG, "")).endswith(f"-{version.version}.fwb")
 
 
 def is_signed_anew(version: ModelVersion) -> bool:

@@ -204,9 +204,8 @@ def retrain_asset(
 
 def _finish_before(registry: Registry, settings: Settings, say: Say) -> None:
     """Finish what a run that was killed left half done."""
-    for name in registry.runs.end_lost_runs():
+    for name in registry.finish_before(settings):
         say(f"'{name}' was killed, and is marked so")
-    registry.settle(devices=not settings.keys_apart)
     mirror_champion(registry, settings)
 
 

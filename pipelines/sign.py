@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from prefect import flow, get_run_logger
 
+from pipelines.aliases import RELEASED_GATE_TAG
 from pipelines.config import AssetConfig, load_asset
-from pipelines.gate_verdict import verdict_of
+from pipelines.gate_verdict import Verdict, keep_verdict, verdict_of
 from pipelines.history import read_history
 from pipelines.judging import judge_version
 from pipelines.promote import promote_registered
@@ -25,7 +26,8 @@ def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], da
     """Promote the newest version, if a retraining's gate allowed it and the gate says so here.
 
     The gate is asked again, because what a training has written down is no more than its word. A
-    version that a person made champion meanwhile stays.
+    no is kept, and holds until another version is champion. A version that a person made champion
+    meanwhile stays.
 
     Args:
         asset: the asset.
@@ -55,12 +57,17 @@ def sign_asset(asset: AssetConfig, settings: Settings, *, clock: Callable[[], da
     if held := why_wait(registry, settings):
         return f"version {newest.version} waits: {held}"
     beside = registry.champion_version()
-    decision = judge_version(asset, settings, read_history(asset, settings), newest).decision
-    if decision.outcome is not Outcome.PROMOTED:
-        return f"version {newest.version}, {decision.outcome.value} here: {decision.reason}"
+    before = verdict_of(newest, RELEASED_GATE_TAG)
+    if before is not None and before.beside == beside:
+        return f"version {newest.version}, {before.outcome} here: {before.reason}"
+    said = judge_version(asset, settings, read_history(asset, settings), newest).decision
+    outcome, why = said.outcome.value, said.reason
     if registry.champion_version() != beside:
         return f"version {newest.version} waits: the champion changed while it was judged"
-    why = decision.reason
+    if said.outcome is not Outcome.PROMOTED:  # a yes is not kept: a forged one would promote
+        no = Verdict(outcome, why, clock(), beside)
+        keep_verdict(registry, newest, no, RELEASED_GATE_TAG)
+        return f"version {newest.version}, {outcome} here: {why}"
     promote_registered(registry, settings, newest, at=clock(), by=BY, reason=why)
     mirror_champion(registry, settings)
     return f"version {newest.version}, promoted: {why}"

@@ -31,6 +31,7 @@ from pipelines.promote import promote_version, roll_back_champion, try_version
 from pipelines.registry import Registry, RegistryError
 from pipelines.release import release_bundle
 from pipelines.settings import Settings
+from pipelines.tracking import TrackingError, answered
 from pipelines.up import answers, mlflow_address, mlflow_arguments, mlflow_secrets
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         for name, password in PASSWORDS.items()
     }
     bare = Settings(home=tmp_path_factory.mktemp("signing"), mlflow_port=port)
-    settings = bare.model_copy(update=said)
+    settings = bare.model_copy(update=said | {"release_key": bare.home / "theirs.key"})
     command = [sys.executable, "-m", *map(str, mlflow_arguments(settings))]
     with (settings.home / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -251,6 +252,12 @@ PROMOTES: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "model-versions/delete-tag", {**VERSION, "key": "released_sha256"}),
     ("DELETE", "model-versions/delete-tag", {**VERSION, "key": SINCE["key"]}),
     ("POST", "model-versions/create", {**MODEL, "source": "x", "tags": [SINCE]}),
+    ("POST", "model-versions/set-tag", {**VERSION, "key": "released_gate", "value": "{}"}),
+    ("POST", "model-versions/set-tag", {**VERSION, "key": "bundle", "value": "pump_07-9.fwb"}),
+    ("DELETE", "model-versions/delete-tag", {**VERSION, "key": "bundle_sha256"}),
+    ("DELETE", "model-versions/delete", VERSION),
+    ("DELETE", "registered-models/delete", MODEL),
+    ("POST", "registered-models/rename", {**MODEL, "new_name": "fan"}),
 ]
 
 
@@ -266,6 +273,30 @@ def test_the_account_of_trainings_promotes_by_no_request(
                 assert status(method, url, said) == 403, (method, path, said)
     tag = {**VERSION, "key": "gate", "value": "said"}
     assert status("POST", f"{server}/api/2.0/mlflow/model-versions/set-tag", json.dumps(tag)) == 200
+
+
+def test_a_flow_that_is_refused_says_who_may(
+    plant: Plant, write_version: Write, tmp_path: Path
+) -> None:
+    version = plant.train(write_version, tmp_path)
+    registry = plant.as_user(FLOWS)
+    said = r"does not let 'faultwatch-flows' do this .*only faultwatch-release promotes"
+    with pytest.raises(TrackingError, match=said), answered():
+        promote_version(registry, plant.settings, str(version), at=NOW, by="kim", reason="mine")
+    assert registry.promotions() == []
+
+
+def test_a_training_that_came_second_ends_with_a_sentence_and_leaves_what_was_there(
+    plant: Plant, write_version: Write, tmp_path: Path
+) -> None:
+    first = plant.train(write_version, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "next_version", lambda _: first)
+        with pytest.raises(RegistryError, match="another training registered version 1"):
+            plant.train(write_version, tmp_path)
+    registry = plant.as_user(FLOWS)
+    assert [int(one.version) for one in registry.versions()] == [first]
+    assert plant.train(write_version, tmp_path) == first + 2
 
 
 def status(method: str, url: str, body: str) -> int:

@@ -114,6 +114,34 @@ def test_a_trial_that_was_killed_half_way_is_finished(registry: Registry, decide
     assert devices(registry) == (1, 1)
 
 
+def test_what_is_not_later_than_the_newest_decision_is_refused_and_changes_nothing(
+    registry: Registry, pump: Any
+) -> None:
+    promote_version(registry, pump.settings, "1", at=NOW, by="anna", reason="good")
+    for at in (NOW, NOW - timedelta(days=1)):
+        with pytest.raises(RegistryError, match="version 1 became the champion at 2026-05-01T00:0"):
+            promote_version(registry, pump.settings, "2", at=at, by="anna", reason="better")
+    assert devices(registry) == (1, 1)
+    assert [one.version for one in registry.promotions()] == [1]
+
+
+def test_a_promotion_by_a_person_while_another_process_settles_stays(
+    registry: Registry, decide: Decide, pump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(promote_version, "1")
+    slow, read = pump.registry, pump.registry.promotions
+
+    def read_before_the_person_promotes() -> Any:
+        monkeypatch.setattr(slow, "promotions", read)
+        found = read()
+        decide(promote_version, "2")
+        return found
+
+    monkeypatch.setattr(slow, "promotions", read_before_the_person_promotes)
+    slow.settle()
+    assert devices(registry) == (2, 2)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_harness")
 def test_the_verbs_say_who_tried_what_and_why(

@@ -21,7 +21,6 @@ def register(pump: Any, bundle: Bundle, version: int) -> int:
 def test_a_number_that_is_used_up_ends_one_training_and_no_later_one(
     pump: Any, bundle: Bundle
 ) -> None:
-    """MLflow never gives the number of a deleted version again."""
     registry = pump.registry
     assert registry.next_version() == 1
     register(pump, bundle, 1)
@@ -29,6 +28,8 @@ def test_a_number_that_is_used_up_ends_one_training_and_no_later_one(
     register(pump, bundle, 2)
     with pytest.raises(RegistryError, match="another training registered version 2"):
         register(pump, bundle, 2)
+    with pytest.raises(RegistryError, match=r"no registered bundle '3' \(versions: 2, 1\)"):
+        registry.version_of("3")
     assert registry.next_version() == 4
     assert register(pump, bundle, 4) == 4
     assert [int(one.version) for one in registry.versions()] == [4, 2, 1]
