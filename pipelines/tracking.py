@@ -31,8 +31,8 @@ AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
 """How MLflow says that it, or its database, cannot be asked."""
 MOST_SAID = 200
 """Characters of what it says."""
-STORE_ERRORS = (BotoCoreError, ClientError, S3UploadFailedError, RequestException)
-"""How the clients of artifacts say so: those of object storage, and that of MLflow's server."""
+STORE_ERRORS = (BotoCoreError, ClientError, S3UploadFailedError)
+"""How the client of object storage says so."""
 NOTE_TAG = "mlflow.note.content"
 PROCESS_TAG = "process"
 
@@ -55,7 +55,7 @@ def answered() -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, *STORE_ERRORS) as error:
+    except (MlflowException, RequestException, *STORE_ERRORS) as error:
         if _is_refused(error):
             raise _refusal(error) from error
         if isinstance(error, MlflowException) and error.error_code not in AWAY:

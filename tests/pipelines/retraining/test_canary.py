@@ -114,6 +114,20 @@ def test_a_trial_that_was_killed_half_way_is_finished(registry: Registry, decide
     assert devices(registry) == (1, 1)
 
 
+def test_who_has_not_the_key_of_devices_finishes_all_but_what_devices_follow(
+    registry: Registry, decide: Decide, pump: Any, tmp_path: Path
+) -> None:
+    decide(promote_version, "1")
+    for alias in ("champion", "challenger"):
+        registry.client.delete_registered_model_alias("small_pump", alias)
+    apart = pump.settings.model_copy(update={"release_key": tmp_path / "theirs.key"})
+    assert registry.finish_before(apart) == []
+    assert int(registry.version_of("challenger").version) == 3
+    assert registry.champion_version() is None
+    assert registry.finish_before(pump.settings) == []
+    assert devices(registry) == (1, 1)
+
+
 def test_what_is_not_later_than_the_newest_decision_is_refused_and_changes_nothing(
     registry: Registry, pump: Any
 ) -> None:
