@@ -12,6 +12,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import TaskRunSort
+from typing_extensions import override
 
 from pipelines.cli import main
 from pipelines.history import HistoryError
@@ -104,6 +105,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    @override
     def log_message(self, *_: object) -> None:
         pass
 
@@ -134,7 +136,9 @@ def test_artifacts_that_cannot_be_stored_are_said_in_a_sentence_and_tried_again(
     file = tmp_path / "bundle"
     file.write_bytes(b"signed")
     mlflow.set_tracking_uri(f"http://{broken}")
-    repository = get_artifact_repository(proxy if store == "server" else s3, f"http://{broken}")
+    repository: Any = get_artifact_repository(
+        proxy if store == "server" else s3, f"http://{broken}"
+    )
     where = "MLflow" if store == "server" else "the store of MLflow's artifacts"
     said = f"^{where} .*does not answer or cannot do its work .*then do the same again"
     with pytest.raises(AwayError, match=said), answered():
@@ -148,6 +152,6 @@ def test_artifacts_that_an_account_may_not_store_are_not_tried_again(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "kim")
     file = tmp_path / "bundle"
     file.write_bytes(b"signed")
-    repository = get_artifact_repository(f"mlflow-artifacts://{broken}/1", f"http://{broken}")
+    repository: Any = get_artifact_repository(f"mlflow-artifacts://{broken}/1", f"http://{broken}")
     with pytest.raises(TrackingError, match="does not let 'kim' do this "), answered():
         repository.log_artifact(str(file))
