@@ -224,8 +224,7 @@ def _look_at(file: str, settings: Settings) -> _Ready | Outcome:
 
 def _prepare(file: str, asset: AssetConfig, settings: Settings) -> _Ready | Outcome:
     registry = Registry(settings, asset.asset.id)
-    registry.runs.end_lost_runs()
-    registry.settle(devices=not settings.keys_apart)
+    registry.finish_before(settings)
     history = read_history(asset, settings)
     if done := _done(file, asset, registry, history):
         return done
