@@ -66,8 +66,8 @@ class Outcome:
         return f"{self.name}: {self.state}, {self.reason}"
 
     def told(self) -> str:
-        """The reason, which names the asset or its file once."""
-        return self.reason if self.name in self.reason else f"{self.name}: {self.reason}"
+        """The reason, which begins with the asset or its file, once."""
+        return self.reason if self.reason.startswith(self.name) else f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
